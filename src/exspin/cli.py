@@ -1,0 +1,288 @@
+"""The command line: parse, call one public function, print. What it can do, Python can do under the same name.
+
+With `--json` stdout is one JSON object and nothing else; everything said on the way goes to stderr. Exit codes: 0 done,
+2 the user can mend it (one line), 1 a bug of ours, with its traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from exspin import __version__
+from exspin.config import COMPARATORS, config_schema, load_config
+from exspin.errors import ConfigError, TrainingStopped, UserError
+from exspin.terminal import Terminal
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Text-to-SQL models that improve by playing against themselves, judged by the database.",
+)
+config_app = typer.Typer(no_args_is_help=True, help="The configuration: keys, types, meaning.")
+data_app = typer.Typer(no_args_is_help=True, help="Questions with gold SQL, and their databases.")
+app.add_typer(config_app, name="config")
+app.add_typer(data_app, name="data")
+
+stdout = Console(highlight=False)
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
+Spec = Annotated[str, typer.Option("--data", help="builtin, spider:PATH or spider-syn:PATH.")]
+SplitName = Annotated[str, typer.Option("--split", help="A split, or several with commas.")]
+Comparator = Annotated[
+    str, typer.Option("--comparator", help=f"How results are compared: {', '.join(COMPARATORS)}.")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="key=value; `exspin config schema` lists the keys. Repeatable."),
+]
+Timeout = Annotated[float, typer.Option("--timeout", min=0.05, help="Seconds one query may take.")]
+Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes that execute SQL.")]
+
+
+def main() -> None:
+    """Run the command line; errors a user can mend become one line and exit code 2."""
+    try:
+        app()
+    except (UserError, TrainingStopped) as error:
+        stderr.print(f"error: {' '.join(str(error).split())}", markup=False, style="red")
+        sys.exit(2)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        stdout.print(f"exspin {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    config: Annotated[
+        Path | None, typer.Argument(help="YAML file; without one: the built-in example on CPU.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", help="Run directory; default runs/NAME.")
+    ] = None,
+    set_: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train, self-play, evaluate, report. The same command again continues where it was."""
+    from exspin.selfplay import run as run_  # torch comes with it: only now
+
+    settings = load_config(config, set_ or [])
+    directory = output or Path("runs") / (config.stem if config else "builtin")
+    with Terminal(stderr) as progress:
+        summary = run_(settings, directory, progress=progress)
+    if as_json:
+        _print_json(summary.to_json())
+        return
+    _print_rounds(summary)
+    stdout.print(f"best round on dev: {summary.best_round}", soft_wrap=True)
+    stdout.print(f"report: {summary.report.absolute()}", soft_wrap=True, markup=False)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Option("--model", help="Model directory or hub id.")],
+    data: Spec,
+    split: SplitName,
+    comparator: Comparator = "default",
+    predictions: Annotated[
+        Path | None, typer.Option("--predictions", help="Keep the answers and their outcomes here.")
+    ] = None,
+    set_: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a model every question of a split and score its answers."""
+    from exspin.evaluation import evaluate as evaluate_
+
+    _check_comparator(comparator)
+    with Terminal(stderr) as progress:
+        score = evaluate_(
+            model,
+            data,
+            split,
+            comparator=comparator,
+            config=load_config(None, set_ or []),
+            predictions=predictions,
+            progress=progress,
+        )
+    _print_score(score, as_json)
+
+
+@app.command()
+def score(
+    data: Spec,
+    split: SplitName,
+    predictions: Annotated[Path, typer.Option("--predictions", help="One SQL a line, or JSONL.")],
+    comparator: Comparator = "default",
+    verdicts: Annotated[
+        Path | None, typer.Option("--verdicts", help="Write index, db_id, outcome, detail here.")
+    ] = None,
+    extract: Annotated[
+        bool, typer.Option("--extract", help="Take the statement out of model text first.")
+    ] = False,
+    timeout: Timeout = 30.0,
+    workers: Workers = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Score a file of predicted SQL against a split."""
+    from exspin.data import describe_missing, load
+    from exspin.scoring import score as score_
+    from exspin.sql.execute import Limits
+
+    _check_comparator(comparator)
+    questions = load(data, split)
+    if missing := describe_missing(questions):
+        stderr.print(missing, markup=False)
+    with Terminal(stderr) as progress, progress.bar("scoring", len(questions.examples)) as advance:
+        result = score_(
+            questions,
+            predictions,
+            comparator=comparator,
+            extract=extract,
+            limits=Limits(timeout_s=timeout),
+            workers=workers,
+            verdicts=verdicts,
+            progress=advance,
+        )
+    _print_score(result, as_json)
+
+
+@app.command()
+def report(
+    run_directory: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write report.html and report.json of a run again."""
+    from exspin.reporting import report as report_
+
+    summary = report_(run_directory)
+    if as_json:
+        _print_json(summary.to_json())
+        return
+    _print_rounds(summary)
+    stdout.print(f"report: {summary.report.absolute()}", soft_wrap=True, markup=False)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Check this machine: versions, extras, memory, and that the guard holds."""
+    from exspin.diagnosis import doctor as doctor_
+
+    found = doctor_()
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        for check in found.checks:
+            mark = "[green]ok[/]" if check.ok else "[red]NOT OK[/]"
+            stdout.print(mark, end="  ")
+            stdout.print(f"{check.name}: {check.found}", markup=False, soft_wrap=True)
+    if not found.ok:
+        raise typer.Exit(2)
+
+
+@config_app.command("schema")
+def config_schema_() -> None:
+    """Print the configuration tree as JSON Schema."""
+    _print_json(config_schema())
+
+
+@data_app.command("export")
+def data_export(
+    data: Spec,
+    split: SplitName,
+    output: Annotated[Path, typer.Option("-o", help="A new or empty directory.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write a split's questions with gold, and their databases beside them."""
+    from exspin.data.export import export
+
+    written = export(data, split, output)
+    if as_json:
+        _print_json(written.to_json())
+        return
+    stdout.print(
+        f"{written.questions} questions in {written.file}, {written.databases} databases beside them",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def _check_comparator(name: str) -> None:
+    if name not in COMPARATORS:
+        raise ConfigError(f"--comparator {name!r}: known are {', '.join(COMPARATORS)}")
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+def _print_score(score: Any, as_json: bool) -> None:
+    if as_json:
+        _print_json({**score.to_json(), "seconds": round(_seconds_since_start(), 3)})
+        return
+    low, high = score.ci95
+    stdout.print(
+        f"EX {score.ex:.2%}  (95 % interval {low:.2%} to {high:.2%}), comparator {score.comparator}: "
+        f"{score.outcomes['match']} of {score.scored} scored, {score.gold_unusable} of {score.n} not usable",
+        soft_wrap=True,
+    )
+    outcomes = Table("outcome", "rows")
+    for name, count in score.outcomes.items():
+        outcomes.add_row(str(name), str(count))
+    stdout.print(outcomes)
+    hardness = Table("hardness", "scored", "EX")
+    for name, part in score.by_hardness.items():
+        hardness.add_row(name, str(part.scored), f"{part.ex:.2%}")
+    stdout.print(hardness)
+
+
+def _print_rounds(summary: Any) -> None:
+    table = Table(
+        "round", "split", "scored", "EX", "95 % interval", "against SFT", "fixed", "broke", "p"
+    )
+    for row in summary.table():
+        low, high = row.ci95
+        against = ["", "", "", ""]
+        if row.diff is not None:
+            down, up = row.diff_ci95
+            against = [
+                f"{100 * row.diff:+.1f} ({100 * down:+.1f} to {100 * up:+.1f})",
+                str(row.fixed),
+                str(row.broke),
+                f"{row.p:.3f}",
+            ]
+        table.add_row(
+            f"{row.round} (SFT)" if row.round == 0 else str(row.round),
+            row.split,
+            str(row.scored),
+            f"{row.ex:.1%}",
+            f"{low:.1%} to {high:.1%}",
+            *against,
+        )
+    stdout.print(table)
+
+
+def _seconds_since_start() -> float:
+    """Wall time since this process was started, interpreter start included."""
+    try:
+        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return time.process_time()
+    started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started

@@ -1,0 +1,181 @@
+"""Ask a model every question of a split, run its answers, score them.
+
+Evaluation is greedy with one answer a question. Rows whose database is missing keep their place: they are counted as
+`gold_unusable`, never dropped, so counts always add up to the split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from exspin.config import Config, FeedbackConfig, GenerationConfig, PromptConfig
+from exspin.data import Split, describe_missing, load, with_hardness
+from exspin.errors import ModelError
+from exspin.feedback import judge
+from exspin.generate import Decoding, Sampler
+from exspin.ledger import write_jsonl
+from exspin.progress import Progress, Silent
+from exspin.prompt import render_all, trim_report
+from exspin.records import Candidate, Database, Example, Prompt, Verdict
+from exspin.scoring import Score, summarise
+from exspin.sql.execute import Executor, Limits
+from exspin.sql.schema import read_schema
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Answers to a split: one candidate a usable question, one verdict a row."""
+
+    candidates: tuple[Candidate, ...]
+    verdicts: tuple[Verdict, ...]
+    score: Score
+
+
+def limits_of(config: FeedbackConfig) -> Limits:
+    """What one query may use."""
+    return Limits(
+        timeout_s=config.timeout_s,
+        max_rows=config.max_rows,
+        max_bytes=config.max_bytes,
+        memory_mb=config.memory_mb,
+    )
+
+
+def make_prompts(
+    tokenizer: PreTrainedTokenizerBase | None,
+    examples: Sequence[Example],
+    databases: Mapping[str, Database],
+    config: PromptConfig,
+) -> list[Prompt]:
+    """The prompts of these examples, in their order, for the model this tokenizer belongs to.
+
+    Without a tokenizer (there is none yet) nothing is trimmed and no chat template applied. Raises `DataError` for a question that does not fit, `DatabaseError` for a database that cannot be read.
+    """
+    names = dict.fromkeys(example.db_id for example in examples)
+    schemas = {name: read_schema(databases[name], config.sample_values) for name in names}
+
+    if tokenizer is None:
+        return render_all(examples, schemas, config, lambda _: 0)
+
+    def count_tokens(text: str) -> int:
+        return len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    return render_all(examples, schemas, config, count_tokens, _chat(tokenizer, config))
+
+
+def _chat(tokenizer: PreTrainedTokenizerBase, config: PromptConfig) -> Callable[[str], str] | None:
+    if config.template == "plain":
+        return None
+    if not tokenizer.chat_template:
+        raise ModelError("prompt.template = 'chat': this tokenizer has no chat template; set plain")
+
+    def wrap(text: str) -> str:
+        message = [{"role": "user", "content": text}]
+        return str(
+            tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+        )
+
+    return wrap
+
+
+def evaluate_split(
+    sampler: Sampler,
+    data: Split,
+    prompts: Sequence[Prompt],
+    executor: Executor,
+    comparator: str,
+    progress: Progress,
+) -> Evaluation:
+    """Answer `prompts` (one for each usable question of `data`), execute and score every row of the split."""
+    with progress.bar(f"answering {data.name}", len(prompts)) as advance:
+        candidates = sampler.sample(prompts, k=1, round_number=0, progress=advance)
+    asked = {candidate.example_id for candidate in candidates}
+    rows = list(candidates)
+    # A question that could not be asked still has its row: its missing database makes it `gold_unusable`.
+    rows += [
+        Candidate(e.example_id, 0, "", "stop") for e in data.examples if e.example_id not in asked
+    ]
+    with progress.bar(f"executing {data.name}", len(rows)) as advance:
+        verdicts = judge(
+            rows,
+            {e.example_id: e for e in data.examples},
+            data.databases,
+            executor,
+            comparator,
+            progress=advance,
+        )
+    place = {e.example_id: e.index for e in data.examples}
+    ordered = tuple(sorted(verdicts, key=lambda v: place[v.example_id]))
+    score = summarise(ordered, data.examples, comparator)
+    return Evaluation(tuple(candidates), ordered, score)
+
+
+def evaluate(
+    model: str | Path,
+    spec: str,
+    split: str,
+    *,
+    comparator: str = "default",
+    config: Config | None = None,
+    predictions: Path | None = None,
+    progress: Progress | None = None,
+) -> Score:
+    """Score a model on a split, prompting as its training did; `predictions` keeps its answers and their outcomes.
+
+    `model` is a directory or a hub id. A checkpoint of exspin brings its prompt configuration and answer length with it;
+    `config` gives them for other models. Raises `UserError` for data, databases and models that cannot be used.
+    """
+    # torch comes in here, not when scoring or reporting import this module
+    from exspin.generate.hf import HfSampler
+    from exspin.model import load_notes, load_policy, set_threads
+
+    config = config or Config()
+    show = progress or Silent()
+    data = with_hardness(load(spec, split))
+    if missing := describe_missing(data):
+        show.say(missing)
+    set_threads(config.threads)
+    policy = load_policy(model, device=config.device, dtype=config.dtype)
+    notes = load_notes(Path(model)) if Path(model).is_dir() else {}
+    prompt_config = PromptConfig.model_validate(notes.get("prompt", config.prompt.model_dump()))
+    prompts = make_prompts(policy.tokenizer, data.usable(), data.databases, prompt_config)
+    show.say(str(trim_report(prompts)))
+    answer_tokens = int(notes.get("max_new_tokens", config.generation.max_new_tokens))
+    sampler = HfSampler(policy, greedy(config.generation, answer_tokens, config.seed))
+    with Executor(limits_of(config.feedback), config.feedback.workers) as executor:
+        result = evaluate_split(sampler, data, prompts, executor, comparator, show)
+    if predictions is not None:
+        write_predictions(predictions, result)
+    return result.score
+
+
+def greedy(config: GenerationConfig, max_new_tokens: int, seed: int) -> Decoding:
+    """How evaluation decodes: the most probable token, always."""
+    return Decoding(
+        temperature=0.0,
+        top_p=1.0,
+        max_new_tokens=max_new_tokens,
+        batch_size=config.batch_size,
+        seed=seed,
+    )
+
+
+def write_predictions(path: Path, result: Evaluation) -> None:
+    """One line a row of the split: what was answered, what was executed, what came of it."""
+    answers = {candidate.example_id: candidate for candidate in result.candidates}
+    write_jsonl(
+        path,
+        (
+            {
+                **verdict.to_json(),
+                "text": answers[verdict.example_id].text if verdict.example_id in answers else "",
+            }
+            for verdict in result.verdicts
+        ),
+    )

@@ -1,0 +1,182 @@
+"""Files that survive a kill: atomic writes, digests, finished stages, one run per directory.
+
+A stage writes its outputs `tmp → fsync → rename` and `done.json` last. `done.json` holds the digest of the stage's
+inputs and of every output, so a finished stage is reused only when it was made from the same inputs and its files
+are whole; anything else is an error that names what changed, or is redone where nothing was finished.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from exspin.errors import DataError, RunError
+
+DONE = "done.json"
+
+
+def digest_bytes(data: bytes) -> str:
+    """SHA-256 in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_json(value: Any) -> str:
+    """SHA-256 of the canonical JSON of a value."""
+    return digest_bytes(json.dumps(value, sort_keys=True, ensure_ascii=True).encode())
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: a reader sees the old content or the new, never a part.
+
+    Raises `RunError` when the disk is full or the place cannot be written.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def sync_directory(path: Path) -> None:
+    """Make a rename in this directory durable."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def unwritable(path: Path, error: OSError) -> RunError:
+    """The one-line error for a place that cannot be written."""
+    if error.errno == errno.ENOSPC:
+        return RunError(f"{path}: the disk is full; free some space and run the same command again")
+    return RunError(
+        f"{path}: cannot be written ({error.strerror}); choose another directory with -o"
+    )
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write readable JSON atomically."""
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; a damaged file is a `DataError` that names it."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as JSON ({error})") from error
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write one JSON object a line, atomically. Lone surrogates survive as escapes."""
+    write_bytes(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """Read what `write_jsonl` wrote; a damaged line is a `DataError` with its number."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise DataError(f"{path}:{number}: not JSON ({error})") from error
+            yield row
+
+
+class Stage:
+    """One directory whose outputs count only once `done.json` is there.
+
+    `inputs` maps a name to a digest of what the stage is made from. `is_done()` is True when the stage was finished
+    from the same inputs and its files are whole; it raises `RunError` when it was finished from other inputs.
+    """
+
+    def __init__(self, directory: Path, name: str, inputs: Mapping[str, str]) -> None:
+        self.directory = directory
+        self.name = name
+        self.inputs = dict(inputs)
+
+    @property
+    def _record(self) -> Path:
+        return self.directory / DONE
+
+    def _read(self) -> dict[str, Any]:
+        return dict(read_json(self._record)) if self._record.exists() else {}
+
+    def is_done(self) -> bool:
+        entry = self._read().get(self.name)
+        if entry is None:
+            return False
+        changed = sorted(
+            key
+            for key in {*entry["inputs"], *self.inputs}
+            if entry["inputs"].get(key) != self.inputs.get(key)
+        )
+        if changed:
+            raise RunError(
+                f"{self.directory}: stage {self.name!r} was made from other inputs "
+                f"({', '.join(changed)} changed); use a new directory with -o, or delete this one"
+            )
+        for relative, digest in entry["outputs"].items():
+            path = self.directory / relative
+            if not path.exists() or digest_file(path) != digest:
+                raise RunError(
+                    f"{path}: missing or changed since stage {self.name!r} wrote it; "
+                    f"delete {self._record} to make the stage again"
+                )
+        return True
+
+    def finish(self, outputs: Sequence[Path]) -> None:
+        """Record the stage as finished; `outputs` are files below the stage's directory."""
+        record = self._read()
+        record[self.name] = {
+            "inputs": self.inputs,
+            "outputs": {str(p.relative_to(self.directory)): digest_file(p) for p in outputs},
+        }
+        write_json(self._record, record)
+
+
+@contextmanager
+def run_lock(directory: Path) -> Iterator[None]:
+    """Hold a run directory for this process; the kernel frees it when the process dies.
+
+    Raises `RunError` when another run holds it or the directory cannot be made.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        handle = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise unwritable(directory, error) from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(handle, 32, 0).decode().strip() or "unknown"
+            raise RunError(
+                f"{directory}: another run (process {holder}) is using this directory; "
+                "wait for it to end or choose another directory with -o"
+            ) from error
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,147 @@
+"""A run on disk: who may write into it, what it was started with, where each stage puts its files.
+
+`config.yaml` and `environment.json` are written before anything else. Opening the directory again with the same
+configuration and data continues the run; only `rounds` may differ, so a finished run can be played further.
+"""
+
+from __future__ import annotations
+
+import platform
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from exspin.config import Config
+from exspin.data import Split
+from exspin.errors import ConfigError, RunError
+from exspin.ledger import digest_file, digest_json, read_json, run_lock, write_bytes, write_json
+
+CONFIG = "config.yaml"
+ENVIRONMENT = "environment.json"
+PACKAGES = (
+    "exspin",
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "tokenizers",
+    "sqlglot",
+    "numpy",
+)
+MAY_CHANGE = frozenset({"rounds"})
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths of one run."""
+
+    path: Path
+
+    @property
+    def report_html(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def report_json(self) -> Path:
+        return self.path / "report.json"
+
+    def stage(self, round_number: int) -> Path:
+        """Directory of a round; round 0 is the SFT model."""
+        return self.path / ("sft" if round_number == 0 else f"round-{round_number}")
+
+    def checkpoint(self, round_number: int) -> Path:
+        """The policy after a round, which is the opponent of the next."""
+        return self.stage(round_number) / "checkpoint"
+
+
+@contextmanager
+def open_run(path: Path, config: Config, data: Mapping[str, str]) -> Iterator[RunDirectory]:
+    """Hold the directory for this process and settle what the run is; `data` maps a split to its digest.
+
+    Raises `RunError` when another run holds it, when it holds something else, or when configuration or data are not
+    those the run was started with.
+    """
+    if path.is_dir() and not (path / CONFIG).exists():
+        strange = sorted(p.name for p in path.iterdir() if p.name not in {".lock", CONFIG + ".tmp"})
+        if strange:
+            raise RunError(
+                f"{path}: is not empty and holds no run ({strange[0]} …); choose another directory with -o"
+            )
+    with run_lock(path):
+        if (path / CONFIG).exists():
+            _check_config(path, config)
+        write_bytes(path / CONFIG, _to_yaml(config).encode())
+        _settle_environment(path / ENVIRONMENT, data)
+        yield RunDirectory(path)
+
+
+def read_run_config(path: Path) -> Config:
+    """The configuration a run was started with. Raises `RunError` where there is no run."""
+    try:
+        return Config.model_validate(yaml.safe_load((path / CONFIG).read_text("utf-8")))
+    except FileNotFoundError as error:
+        raise RunError(f"{path}: holds no run (no {CONFIG}); give the directory of one") from error
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path / CONFIG}: damaged; it was written when the run began") from error
+
+
+def digest_split(split: Split) -> str:
+    """Digest of a split's questions and of the databases they are asked of."""
+    files = {name: digest_file(db.path) for name, db in sorted(split.databases.items())}
+    return digest_json([[e.to_json() for e in split.examples], files])
+
+
+def versions() -> dict[str, str]:
+    """What the numbers may depend on."""
+    found = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _to_yaml(config: Config) -> str:
+    return yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
+
+
+def _check_config(path: Path, config: Config) -> None:
+    before, now = read_run_config(path).to_dict(), config.to_dict()
+    changed = [key for key in _changed_keys(before, now) if key not in MAY_CHANGE]
+    if changed:
+        raise RunError(
+            f"{path}: was started with another configuration ({', '.join(changed)} changed); "
+            "use the same one, or a new directory with -o"
+        )
+
+
+def _changed_keys(before: Any, now: Any, prefix: str = "") -> Iterable[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in {**before, **now}:
+            yield from _changed_keys(before.get(key), now.get(key), f"{prefix}{key}.")
+    elif before != now:
+        yield prefix.rstrip(".")
+
+
+def _settle_environment(path: Path, data: Mapping[str, str]) -> None:
+    here = {"platform": platform.platform(), "versions": versions()}
+    if not path.exists():
+        write_json(path, {**here, "data": dict(data), "resumed": []})
+        return
+    record = read_json(path)
+    if changed := [name for name, digest in data.items() if record["data"].get(name) != digest]:
+        raise RunError(
+            f"{path.parent}: the data changed since the run began (split {', '.join(changed)}); "
+            "restore it, or use a new directory with -o"
+        )
+    last = record["resumed"][-1] if record["resumed"] else record
+    if any(last[key] != here[key] for key in here):
+        record["resumed"].append(here)
+        write_json(path, record)

@@ -1,0 +1,446 @@
+"""THE MAIN LOOP: supervised fine-tuning, then rounds of self-play judged by the database.
+
+    for each round: the opponent writes → every candidate is executed → outcomes become pairs → the policy learns
+                    → the new policy is scored, and is the next opponent
+
+Every stage reads and writes files in the run directory and records the digests of its inputs when it is done, so the
+same command continues after a kill, and what is reused was made from the same things. The best round is chosen on
+the dev split, never on a test split.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from exspin import data as data_module
+from exspin.config import Config
+from exspin.data import Split, describe_missing, roles, select_questions, with_hardness
+from exspin.errors import DataError
+from exspin.evaluation import evaluate_split, greedy, limits_of, make_prompts, write_predictions
+from exspin.feedback import judge
+from exspin.generate import Decoding, Sampler
+from exspin.generate.hf import HfSampler
+from exspin.ledger import (
+    Stage,
+    digest_file,
+    digest_json,
+    read_json,
+    read_jsonl,
+    write_json,
+    write_jsonl,
+)
+from exspin.model import MANIFEST, Policy, load_policy, make_tiny, save_policy, set_threads
+from exspin.pairs import make_pairs
+from exspin.progress import Progress, Silent
+from exspin.prompt import TrimReport, signature, trim_report
+from exspin.records import Candidate, Example, Outcome, Pair, Prompt, Verdict
+from exspin.reporting import Summary, report
+from exspin.run_directory import RunDirectory, digest_split, open_run
+from exspin.sql.execute import Executor
+from exspin.train import train_round, train_sft
+
+SHARD = 256  # questions whose candidates are written together: what a kill can cost
+
+
+def run(
+    config: Config,
+    directory: Path,
+    *,
+    progress: Progress | None = None,
+    opponent: Sampler | None = None,
+) -> Summary:
+    """Train, play `config.rounds` rounds, score every round, write the report; continue where an earlier call ended.
+
+    `opponent` replaces the sampled candidates of every round (tests use a scripted one). Raises `UserError` for what
+    the user can mend, before anything is written where it can be known before; `TrainingStopped` where a guard stops.
+    """
+    show = progress or Silent()
+    set_threads(config.threads)
+    table, start = _set_the_table(config, show)
+    with (
+        open_run(directory, config, table.digests) as place,
+        Executor(limits_of(config.feedback), config.feedback.workers) as executor,
+    ):
+        play = _Play(config, table, place, executor, show)
+
+        # Round 0: supervised fine-tuning on gold.
+        play.sft(start)
+        del start  # from here on every policy is read from its checkpoint
+        play.evaluate(0)
+
+        for round_number in range(1, config.rounds + 1):
+            prompts = play.choose_questions(round_number)
+            candidates = play.generate(round_number, prompts, opponent)
+            verdicts = play.execute(round_number, candidates)
+            pairs = play.pair(round_number, candidates, verdicts)
+            play.learn(round_number, prompts, pairs)
+            play.evaluate(round_number)
+
+        return play.report()
+
+
+@dataclass(frozen=True)
+class _Table:
+    """All a run plays with, checked before anything is written."""
+
+    train: Split
+    examples: tuple[Example, ...]  # of the training split, those selected
+    prompts: tuple[Prompt, ...]  # theirs, in their order
+    tests: tuple[Split, ...]  # dev first
+    test_prompts: Mapping[str, tuple[Prompt, ...]]
+    digests: Mapping[str, str]
+    trimmed: TrimReport
+
+
+def _set_the_table(config: Config, show: Progress) -> tuple[_Table, Policy]:
+    parts = roles(config.data)
+    splits = [
+        with_hardness(data_module.load(config.data, name)) for name in (parts.train, parts.dev)
+    ]
+    splits += [with_hardness(data_module.load(config.data, name)) for name in parts.tests]
+    for split in splits:
+        if missing := describe_missing(split):
+            show.say(missing)
+    train, dev, *tests = splits
+    chosen = select_questions(
+        train,
+        questions=config.selection.train_questions,
+        databases=config.selection.train_databases,
+        seed=config.seed,
+    )
+    if not chosen:
+        raise DataError(f"{config.data}: split {train.name!r} has no question that can be used")
+    if config.selection.dev_questions is not None:
+        kept = select_questions(
+            dev, questions=config.selection.dev_questions, databases=None, seed=config.seed
+        )
+        dev = replace(dev, examples=kept, missing={})
+    show.say(
+        f"{len(chosen)} training questions on {len({e.db_id for e in chosen})} databases; "
+        + ", ".join(f"{split.name} {len(split.examples)}" for split in (dev, *tests))
+    )
+    start = _start_policy(config, chosen, train)
+    if config.model == "tiny":
+        show.say(f"model: tiny, made here, {start.parameters / 1e6:.1f} M parameters")
+    else:
+        show.say(f"model: {config.model}, {start.parameters / 1e6:.0f} M parameters")
+    prompts = make_prompts(start.tokenizer, chosen, train.databases, config.prompt)
+    test_prompts = {
+        split.name: tuple(
+            make_prompts(start.tokenizer, split.usable(), split.databases, config.prompt)
+        )
+        for split in (dev, *tests)
+    }
+    trimmed = trim_report([*prompts, *(p for each in test_prompts.values() for p in each)])
+    show.say(str(trimmed))
+    table = _Table(
+        train=train,
+        examples=chosen,
+        prompts=tuple(prompts),
+        tests=(dev, *tests),
+        test_prompts=test_prompts,
+        digests={split.name: digest_split(split) for split in (train, dev, *tests)},
+        trimmed=trimmed,
+    )
+    return table, start
+
+
+def _start_policy(config: Config, examples: Sequence[Example], train: Split) -> Policy:
+    """The policy before SFT. The tiny one's tokenizer sees training questions, their gold and their schemas only."""
+    if config.model != "tiny":
+        return load_policy(
+            config.model,
+            device=config.device,
+            dtype=config.dtype,
+            lora=config.lora,
+            seed=config.seed,
+        )
+    texts = make_prompts(None, examples, train.databases, config.prompt)
+    schemas = {prompt.db_id: prompt.text[: prompt.prefix_chars] for prompt in texts}
+    questions = (p.text[p.prefix_chars :] + e.query for p, e in zip(texts, examples, strict=True))
+    return make_tiny(
+        [*schemas.values(), *questions],
+        config.tiny,
+        seed=config.seed,
+        max_tokens=config.prompt.max_tokens + config.generation.max_new_tokens,
+    )
+
+
+class _Play:
+    """The stages of one run, each done once: read what is there, or make it and record it."""
+
+    def __init__(
+        self, config: Config, table: _Table, place: RunDirectory, executor: Executor, show: Progress
+    ) -> None:
+        self.config = config
+        self.table = table
+        self.place = place
+        self.executor = executor
+        self.show = show
+        self.examples = {e.example_id: e for e in table.examples}
+        self._loaded: tuple[int, Policy] | None = None
+        self._write_table()
+
+    def sft(self, start: Policy) -> None:
+        """Round 0: learn gold."""
+        stage = self._stage(0, "train", {})
+        if stage.is_done():
+            return
+        settings = self.config.sft
+        if settings.epochs == 0:
+            save_policy(start, self.place.checkpoint(0), notes=self._notes(0))
+            stage.finish(_files(self.place.checkpoint(0)))
+            return
+        questions = round(settings.epochs * len(self.table.prompts))
+        with self.show.bar("SFT", questions) as advance:
+            train_sft(
+                start,
+                self.table.examples,
+                self.table.prompts,
+                settings,
+                seed=self.config.seed,
+                directory=stage.directory,
+                notes=self._notes(0),
+                progress=advance,
+            )
+        stage.finish(_training_files(stage.directory))
+
+    def choose_questions(self, round_number: int) -> list[Prompt]:
+        """This round's share of the training questions: all of them, or the next ones of a shuffled order."""
+        count = self.config.selection.round_questions or len(self.table.prompts)
+        order = sorted(
+            self.table.prompts, key=lambda p: digest_json([self.config.seed, p.example_id])
+        )
+        start = (round_number - 1) * count
+        chosen = {order[i % len(order)].example_id for i in range(start, start + count)}
+        prompts = [prompt for prompt in self.table.prompts if prompt.example_id in chosen]
+        write_jsonl(self._directory(round_number) / "prompts.jsonl", map(Prompt.to_json, prompts))
+        return prompts
+
+    def generate(
+        self, round_number: int, prompts: Sequence[Prompt], opponent: Sampler | None
+    ) -> list[Candidate]:
+        """The opponent, which is the policy of the round before, writes K candidates for each question."""
+        settings = self.config.generation
+        target = self._directory(round_number) / "candidates.jsonl"
+        stage = self._stage(round_number, "generate", self._opponent(round_number))
+        if not stage.is_done():
+            sampler = opponent or HfSampler(
+                self._policy(round_number - 1),
+                Decoding(
+                    temperature=settings.temperature,
+                    top_p=settings.top_p,
+                    max_new_tokens=settings.max_new_tokens,
+                    batch_size=settings.batch_size,
+                    seed=self.config.seed,
+                ),
+            )
+            shards = stage.directory / "candidates"
+            with self.show.bar(
+                f"round {round_number}: generating", len(prompts) * settings.k
+            ) as advance:
+                for start in range(0, len(prompts), SHARD):
+                    # Written whole or not at all, and from inputs that cannot have changed since: see `open_run`.
+                    shard = shards / f"{start:08d}.jsonl"
+                    part = prompts[start : start + SHARD]
+                    if shard.exists():
+                        advance(len(part) * settings.k)
+                        continue
+                    written = sampler.sample(
+                        part, k=settings.k, round_number=round_number, progress=advance
+                    )
+                    write_jsonl(shard, map(Candidate.to_json, written))
+            write_jsonl(
+                target, (row for shard in sorted(shards.iterdir()) for row in read_jsonl(shard))
+            )
+            stage.finish([target])
+            shutil.rmtree(shards)
+        return [Candidate.from_json(row) for row in read_jsonl(target)]
+
+    def execute(self, round_number: int, candidates: Sequence[Candidate]) -> list[Verdict]:
+        """Every candidate runs, guarded, and its result is compared with gold's."""
+        target = self._directory(round_number) / "outcomes.jsonl"
+        stage = self._stage(round_number, "execute", self._opponent(round_number))
+        if not stage.is_done():
+            with self.show.bar(f"round {round_number}: executing", len(candidates)) as advance:
+                verdicts = judge(
+                    candidates,
+                    self.examples,
+                    self.table.train.databases,
+                    self.executor,
+                    self.config.feedback.comparator,
+                    progress=advance,
+                )
+            write_jsonl(target, map(Verdict.to_json, verdicts))
+            stage.finish([target])
+        return [Verdict.from_json(row) for row in read_jsonl(target)]
+
+    def pair(
+        self, round_number: int, candidates: Sequence[Candidate], verdicts: Sequence[Verdict]
+    ) -> list[Pair]:
+        """What each outcome is worth under the preset. Cheap and pure: made again on every call."""
+        asked = dict.fromkeys(candidate.example_id for candidate in candidates)
+        pairs = make_pairs(
+            [self.examples[name] for name in asked],
+            candidates,
+            verdicts,
+            self.config.learning.preset,
+        )
+        write_jsonl(self._directory(round_number) / "pairs.jsonl", map(Pair.to_json, pairs))
+        wrong = sum(
+            v.outcome not in (Outcome.MATCH, Outcome.GOLD_UNUSABLE, Outcome.INFRA) for v in verdicts
+        )
+        self.show.say(
+            f"round {round_number}: {wrong} of {len(verdicts)} candidates wrong, "
+            f"{sum(pair.weight > 0 for pair in pairs)} pairs with weight"
+        )
+        return pairs
+
+    def learn(self, round_number: int, prompts: Sequence[Prompt], pairs: Sequence[Pair]) -> None:
+        """The policy starts from the opponent and learns from the pairs."""
+        stage = self._stage(round_number, "train", self._opponent(round_number))
+        if stage.is_done():
+            return
+        policy = self._policy(round_number - 1)
+        self._loaded = None  # training changes the weights in place
+        questions = round(self.config.learning.epochs * len(prompts))
+        with self.show.bar(f"round {round_number}: learning", questions) as advance:
+            train_round(
+                policy,
+                [self.examples[prompt.example_id] for prompt in prompts],
+                prompts,
+                pairs,
+                self.config.learning,
+                round_number=round_number,
+                seed=self.config.seed,
+                directory=stage.directory,
+                notes=self._notes(round_number),
+                progress=advance,
+            )
+        stage.finish(_training_files(stage.directory))
+
+    def evaluate(self, round_number: int) -> None:
+        """Score the policy of this round on the dev split and the test splits."""
+        stage = self._stage(round_number, "evaluate", self._policy_digest(round_number))
+        if stage.is_done():
+            return
+        sampler = HfSampler(
+            self._policy(round_number),
+            greedy(self.config.generation, self.config.generation.max_new_tokens, self.config.seed),
+        )
+        scores, outputs = {}, []
+        for split in self.table.tests:
+            result = evaluate_split(
+                sampler,
+                split,
+                self.table.test_prompts[split.name],
+                self.executor,
+                self.config.feedback.comparator,
+                self.show,
+            )
+            outputs.append(stage.directory / f"predictions-{split.name}.jsonl")
+            write_predictions(outputs[-1], result)
+            scores[split.name] = result.score.to_json()
+            low, high = result.score.ci95
+            self.show.say(
+                f"round {round_number}: {split.name} EX {result.score.ex:.1%} "
+                f"({low:.1%} to {high:.1%}) of {result.score.scored}"
+            )
+        outputs.append(stage.directory / "scores.json")
+        write_json(outputs[-1], scores)
+        stage.finish(outputs)
+
+    def report(self) -> Summary:
+        """Choose the best round on dev (the earliest of equals) and write the report."""
+        dev = self.table.tests[0].name
+        scores = [
+            read_json(self.place.stage(number) / "scores.json")[dev]["ex"]
+            for number in range(self.config.rounds + 1)
+        ]
+        best = scores.index(max(scores))
+        write_json(self.place.path / "best.json", {"best_round": best, "split": dev, "ex": scores})
+        return report(self.place.path)
+
+    # --- where things are, and what they were made from ---------------------------------------------------------------
+
+    def _write_table(self) -> None:
+        """What the report needs to know of the data, in files a person can open."""
+        table, train = self.table, self.table.train
+        for split in table.tests:
+            write_jsonl(
+                self.place.path / "splits" / f"{split.name}.jsonl",
+                map(Example.to_json, split.examples),
+            )
+        said = [line for split in (train, *table.tests) if (line := describe_missing(split))]
+        write_json(
+            self.place.path / "table.json",
+            {
+                "train": {
+                    "split": train.name,
+                    "questions": len(table.examples),
+                    "databases": len({e.db_id for e in table.examples}),
+                    "of": len(train.examples),
+                },
+                "said": [*said, str(table.trimmed)],
+                "splits": [split.name for split in table.tests],
+                "dev": table.tests[0].name,
+            },
+        )
+        write_jsonl(self._directory(0) / "prompts.jsonl", map(Prompt.to_json, table.prompts))
+
+    def _directory(self, round_number: int) -> Path:
+        return self.place.stage(round_number)
+
+    def _stage(self, round_number: int, name: str, inputs: Mapping[str, str]) -> Stage:
+        settings = self.config.model_dump(mode="json", exclude={"rounds"})
+        common = {
+            "configuration": digest_json(settings),
+            "data": digest_json(dict(self.table.digests)),
+            "prompt": signature(),
+        }
+        return Stage(self._directory(round_number), name, {**common, **inputs})
+
+    def _policy_digest(self, round_number: int) -> dict[str, str]:
+        return {"policy": digest_file(self.place.checkpoint(round_number) / MANIFEST)}
+
+    def _opponent(self, round_number: int) -> dict[str, str]:
+        return {"opponent": self._policy_digest(round_number - 1)["policy"]}
+
+    def _policy(self, round_number: int) -> Policy:
+        """The policy after a round, always as its checkpoint has it, so that a resumed run has the same bits."""
+        if self._loaded is None or self._loaded[0] != round_number:
+            self._loaded = None
+            policy = load_policy(
+                self.place.checkpoint(round_number),
+                device=self.config.device,
+                dtype=self.config.dtype,
+                lora=self.config.lora,
+                seed=self.config.seed,
+            )
+            self._loaded = (round_number, policy)
+        return self._loaded[1]
+
+    def _notes(self, round_number: int) -> dict[str, Any]:
+        return {
+            "round": round_number,
+            "prompt": self.config.prompt.model_dump(mode="json"),
+            "prompt_signature": signature(),
+            "max_new_tokens": self.config.generation.max_new_tokens,
+            "data": self.config.data,
+        }
+
+
+def _files(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.rglob("*") if path.is_file())
+
+
+def _training_files(directory: Path) -> list[Path]:
+    return [
+        *_files(directory / "checkpoint"),
+        directory / "loss.jsonl",
+        directory / "training.json",
+    ]

@@ -1,0 +1,142 @@
+"""One worker process as its parent sees it: start it, send a message, read answers, know when it is overdue, end it.
+
+The child is a fresh interpreter (never a fork, so neither threads nor a GPU context are inherited) that does not
+import the caller's main module, ignores the environment's Python settings and leads its own session, so Ctrl-C
+reaches only the parent. It ends by itself when its standard input does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from exspin.errors import ExspinError
+
+_START_S = 60.0
+_PACKAGE_ROOT = str(Path(__file__).parents[2])
+_SERVE = "import sys; sys.path.insert(0, sys.argv[1]); from exspin.sql.worker import main; main()"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Caps for one statement. Memory is for the worker process beyond its start; SQLite's heap may use half of it."""
+
+    timeout_s: float = 5.0
+    max_rows: int = 100_000
+    max_bytes: int = 64_000_000
+    memory_mb: int = 512
+
+    @property
+    def patience_s(self) -> float:
+        """How long the parent waits for an answer before it kills the worker."""
+        return 1.4 * self.timeout_s + 0.4
+
+
+class WorkerProcess:
+    """A running worker. `send` while it is idle, then `read` until everything asked for has come back."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._patience_s = limits.patience_s
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-c", _SERVE, _PACKAGE_ROOT],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        assert self._process.stdin and self._process.stdout
+        self._requests = self._process.stdin
+        self.answers = self._process.stdout.fileno()
+        os.set_blocking(self.answers, False)
+        self._buffer = bytearray()
+        self._ready = False
+        self.lost = False
+        self.overdue_at = time.monotonic() + _START_S
+        self._write(
+            {
+                "timeout_s": limits.timeout_s,
+                "max_rows": limits.max_rows,
+                "max_bytes": limits.max_bytes,
+                "memory_mb": limits.memory_mb,
+            }
+        )
+
+    @property
+    def overdue(self) -> bool:
+        return time.monotonic() >= self.overdue_at
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Give an idle worker something to do. Raises `ExspinError` if it never started."""
+        if not self._ready:
+            self._await_start()
+        self._write(message)
+        self.overdue_at = time.monotonic() + self._patience_s
+
+    def read(self) -> list[list[Any]]:
+        """The answers that have arrived since the last call; never waits. Sets `lost` at the end of the stream."""
+        arrived = False
+        try:
+            while chunk := os.read(self.answers, 1 << 20):
+                self._buffer += chunk
+                arrived = True
+            self.lost = True
+        except BlockingIOError:
+            pass
+        if not arrived:
+            return []
+        self.overdue_at = time.monotonic() + self._patience_s
+        whole, newline, rest = self._buffer.rpartition(b"\n")
+        self._buffer = rest
+        return [json.loads(line) for line in whole.split(b"\n")] if newline else []
+
+    def close(self) -> None:
+        """Let an idle worker end; kill it if it does not."""
+        self._hang_up()
+        try:
+            self._process.wait(timeout=1.0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        self._reap()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._hang_up()
+        self._reap()
+
+    def _await_start(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.answers, selectors.EVENT_READ)
+            while not self._ready:
+                selector.select(max(0.0, self.overdue_at - time.monotonic()))
+                self._ready = bool(self.read())
+                if not self._ready and (self.lost or self.overdue):
+                    self.kill()
+                    raise ExspinError(
+                        f"the SQL worker process did not start (exit code {self._process.returncode}): "
+                        f"try `{sys.executable} -m exspin.sql.worker </dev/null` to see why"
+                    )
+
+    def _write(self, message: dict[str, Any]) -> None:
+        try:
+            self._requests.write(json.dumps(message).encode() + b"\n")
+            self._requests.flush()
+        except BrokenPipeError:
+            self.lost = True  # it died while idle; the reader meets the end of the stream
+
+    def _hang_up(self) -> None:
+        try:
+            self._requests.close()
+        except BrokenPipeError:
+            self.lost = True
+
+    def _reap(self) -> None:
+        self._process.wait()
+        if self._process.stdout:
+            self._process.stdout.close()

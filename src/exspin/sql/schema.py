@@ -1,0 +1,308 @@
+"""What a database looks like: tables, columns, types, keys, comments and a few values.
+
+Everything comes from the file itself, read-only: names and keys from SQLite's pragmas, comments from the CREATE TABLE
+text that SQLite keeps, values from the first rows of each table. The reader is bounded in rows, work and length, since
+a schema may be hostile (a generated column that never ends, a cell of a gigabyte). Views are listed, never sampled;
+virtual tables are left unsampled too, because their code is not SQLite's own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import quote
+
+from exspin.errors import DatabaseError
+from exspin.ledger import digest_json
+from exspin.records import Database
+
+SAMPLED_ROWS = 1000  # values are looked for in so many rows from the start of a table
+SAMPLE_LENGTH = 25
+COMMENT_LENGTH = 80
+WORK_LIMIT = (
+    20_000_000  # virtual-machine instructions for one table; a full sample takes about 50,000
+)
+CELL_LIMIT = (
+    50_000_000  # bytes; a longer row is an error inside SQLite, and its table shows no values
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    type: str  # as declared; "" where the table declares none
+    comment: str
+    primary_key: bool
+    nullable: bool
+    samples: tuple[
+        str, ...
+    ]  # distinct, in row order, one line each; never NULL, a blob or empty text
+
+
+@dataclass(frozen=True)
+class Table:
+    name: str
+    comment: str
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...]  # in key order, which need not be column order
+    view: bool = False
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """One column that refers to another; a composite key is several of these."""
+
+    child_table: str
+    child_column: str
+    parent_table: str
+    parent_column: str
+
+
+@dataclass(frozen=True)
+class Schema:
+    db_id: str
+    tables: tuple[Table, ...]  # in the order they were created
+    foreign_keys: tuple[ForeignKey, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over everything a prompt can show."""
+        return digest_json(asdict(self))
+
+
+def read_schema(database: Database, sample_values: int = 2) -> Schema:
+    """Read a database's schema with up to `sample_values` values a column.
+
+    Raises `DatabaseError` when the file cannot be opened or its schema cannot be read.
+    """
+    try:
+        with closing(open_read_only(database.path)) as connection:
+            tables = tuple(_read_tables(connection, sample_values))
+            return Schema(database.db_id, tables, tuple(_read_foreign_keys(connection, tables)))
+    except sqlite3.Error as error:
+        raise DatabaseError(f"{database.path}: the schema cannot be read ({error})") from error
+
+
+def open_read_only(path: Path) -> sqlite3.Connection:
+    """Open an SQLite file so that neither it nor its folder can change, and odd text cannot stop us.
+
+    `immutable` keeps SQLite from making `-wal` and `-shm` files beside a database in WAL mode.
+    """
+    uri = f"file:{quote(os.fsencode(path.absolute()))}?mode=ro&immutable=1"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+    connection.text_factory = _decode
+    connection.execute("PRAGMA query_only = 1")
+    connection.execute("PRAGMA trusted_schema = 0")
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, CELL_LIMIT)
+    return connection
+
+
+def one_line(text: str, limit: int | None = None) -> str:
+    """Text on one line without control characters; past `limit` characters it is cut and ends in "..."."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if limit is None or len(line) <= limit:
+        return line
+    return line[: limit - 3].rstrip() + "..."
+
+
+def quote_name(name: str) -> str:
+    """A table or column name as SQL spells it: quoted only where SQLite needs it."""
+    if _PLAIN_NAME.fullmatch(name) and name.upper() not in _RESERVED:
+        return name
+    return '"' + name.replace('"', '""') + '"'
+
+
+_PLAIN_NAME = re.compile(r"[A-Za-z_\u0080-\U0010ffff][\w$\u0080-\U0010ffff]*")
+
+# Words that SQLite cannot, or cannot everywhere, read as a name (https://sqlite.org/lang_keywords.html lists more;
+# the rest fall back to names). TRUE, FALSE and CURRENT_* parse, but as values.
+_RESERVED_WORDS = """
+    ADD ALL ALTER AND AS AUTOINCREMENT BETWEEN CASE CAST CHECK COLLATE COMMIT CONSTRAINT CREATE CROSS CURRENT_DATE
+    CURRENT_TIME CURRENT_TIMESTAMP DEFAULT DEFERRABLE DELETE DISTINCT DROP ELSE ESCAPE EXCEPT EXISTS FALSE FILTER
+    FOREIGN FROM FULL GROUP HAVING IF IN INDEX INDEXED INNER INSERT INTERSECT INTO IS ISNULL JOIN LEFT LIMIT NATURAL
+    NOT NOTHING NOTNULL NULL ON OR ORDER OUTER OVER PRIMARY RAISE REFERENCES RETURNING RIGHT SELECT SET TABLE THEN TO
+    TRANSACTION TRUE UNION UNIQUE UPDATE USING VALUES WHEN WHERE WINDOW WITH
+"""
+_RESERVED = frozenset(_RESERVED_WORDS.split())
+
+
+def _decode(raw: bytes) -> str:
+    """Real databases hold text in other encodings; what is not UTF-8 is left out."""
+    return raw.decode("utf-8", "ignore")
+
+
+def _read_tables(connection: sqlite3.Connection, sample_values: int) -> Iterator[Table]:
+    # Shadow tables hold the index of a full-text table. Before SQLite 3.37 the pragma gives no rows.
+    kinds = {row[1]: row[2] for row in connection.execute("PRAGMA table_list")}
+    listed = connection.execute(
+        "SELECT name, type, sql FROM sqlite_master WHERE type IN ('table', 'view') "
+        "AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid"
+    ).fetchall()
+    for name, kind, ddl in listed:
+        if kinds.get(name) == "shadow":
+            continue
+        try:
+            # (cid, name, type, notnull, default, pk, hidden); hidden 1 is a virtual table's inner column
+            rows = [
+                row
+                for row in connection.execute("SELECT * FROM pragma_table_xinfo(?)", (name,))
+                if row[6] != 1
+            ]
+        except sqlite3.OperationalError:
+            continue  # a view on a table that is gone, a module that is not there: no query can use it either
+        if not rows:  # the name is not UTF-8
+            continue
+        comment, column_comments = read_comments(ddl or "")
+        virtual = kind == "table" and (ddl or "").upper().startswith("CREATE VIRTUAL")
+        samples = (
+            _sample(connection, name, [row[1] for row in rows], sample_values)
+            if kind == "table" and not virtual
+            else {}
+        )
+        yield Table(
+            name=name,
+            comment=comment,
+            columns=tuple(
+                Column(
+                    name=row[1],
+                    type=row[2] or "",
+                    comment=column_comments.get(row[1].lower(), ""),
+                    primary_key=row[5] > 0,
+                    nullable=not row[3] and not row[5],
+                    samples=tuple(samples.get(row[1], ())),
+                )
+                for row in rows
+            ),
+            primary_key=tuple(row[1] for row in sorted(rows, key=lambda row: row[5]) if row[5] > 0),
+            view=kind == "view",
+        )
+
+
+def _sample(
+    connection: sqlite3.Connection, table: str, columns: list[str], wanted: int
+) -> dict[str, list[str]]:
+    """The first distinct values of every column, in one pass over the start of the table."""
+    if wanted == 0:
+        return {}
+    # NOT INDEXED: rowid order, whatever indexes there are. Long text is cut and blobs dropped before they reach us.
+    cells = ", ".join(
+        f"CASE typeof({name}) WHEN 'blob' THEN NULL WHEN 'text' THEN substr({name}, 1, 200) ELSE {name} END"
+        for name in map(_always_quoted, columns)
+    )
+    query = f"SELECT {cells} FROM main.{_always_quoted(table)} NOT INDEXED LIMIT {SAMPLED_ROWS}"
+    found: dict[str, list[str]] = {name: [] for name in columns}
+    unfilled = set(columns)
+    budget = iter(range(WORK_LIMIT // 10_000))
+    connection.set_progress_handler(lambda: next(budget, None) is None, 10_000)
+    try:
+        for row in connection.execute(query):
+            for name, value in zip(columns, row, strict=True):
+                if value is None or name not in unfilled:
+                    continue
+                shown = one_line(str(value), SAMPLE_LENGTH)
+                if shown and shown not in found[name]:
+                    found[name].append(shown)
+                    if len(found[name]) == wanted:
+                        unfilled.discard(name)
+            if not unfilled:
+                break
+    except sqlite3.Error:
+        return {}  # past the limits, or a damaged page: the table is listed without values
+    finally:
+        connection.set_progress_handler(None, 0)
+    return found
+
+
+def _always_quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _read_foreign_keys(
+    connection: sqlite3.Connection, tables: tuple[Table, ...]
+) -> Iterator[ForeignKey]:
+    """Foreign keys in the order they were declared, spelled as the tables spell their names."""
+    by_name = {table.name.lower(): table for table in tables}
+    seen: set[ForeignKey] = set()
+    for table in tables:
+        if table.view:
+            continue
+        rows = connection.execute(
+            'SELECT "table", seq, "from", "to" FROM pragma_foreign_key_list(?) ORDER BY id DESC, seq',
+            (table.name,),
+        ).fetchall()
+        for parent_name, position, child_column, parent_column in rows:
+            parent = by_name.get(parent_name.lower())
+            if parent is None:
+                continue
+            if parent_column is None and position < len(parent.primary_key):
+                parent_column = parent.primary_key[position]
+            spelled_child = _spelled(table, child_column)
+            spelled_parent = _spelled(parent, parent_column)
+            if spelled_child is None or spelled_parent is None:
+                continue
+            key = ForeignKey(table.name, spelled_child, parent.name, spelled_parent)
+            if key not in seen:
+                seen.add(key)
+                yield key
+
+
+def _spelled(table: Table, column: str | None) -> str | None:
+    wanted = (column or "").lower()
+    return next((c.name for c in table.columns if c.name.lower() == wanted), None)
+
+
+_DDL_TOKEN = re.compile(
+    r"""(?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))
+    |(?P<quoted>'(?:[^']|'')*' | "(?:[^"]|"")*" | `(?:[^`]|``)*` | \[[^\]]*\])
+    |(?P<word>[\w$]+)
+    |(?P<mark>[(),])
+    |(?P<newline>\n)""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def read_comments(ddl: str) -> tuple[str, dict[str, str]]:
+    """The comments of a CREATE TABLE text: the table's, and by lower-case column name the columns'.
+
+    A column's comment stands at the end of its line, before or after the comma. The table's stands before the opening
+    parenthesis, behind it on the same line, or behind the closing one. A comment on a line of its own inside the list
+    belongs to nobody: there it is as often a statement somebody switched off.
+    """
+    table_comment = ""
+    columns: dict[str, str] = {}
+    depth = 0
+    current = ""  # first word of the definition this line's comment belongs to
+    begins = False  # the next word starts a definition
+    fresh_line = False  # nothing but space since the last newline
+    for token in _DDL_TOKEN.finditer(ddl):
+        text = token.group()
+        if token["newline"]:
+            fresh_line = True
+        elif token["comment"]:
+            comment = one_line(
+                text.removeprefix("--").removeprefix("/*").removesuffix("*/"), COMMENT_LENGTH
+            )
+            if depth == 0 or (not current and not fresh_line):
+                table_comment = table_comment or comment
+            elif not fresh_line and comment:
+                columns.setdefault(current, comment)
+        else:
+            fresh_line = False
+            if token["mark"]:
+                depth += {"(": 1, ")": -1, ",": 0}[text]
+                begins = depth == 1 and text != ")" and (text == "," or not current)
+            elif begins:
+                current = (_unquoted(text) if token["quoted"] else text).lower()
+                begins = False
+    return table_comment, columns
+
+
+def _unquoted(text: str) -> str:
+    mark = "]" if text[0] == "[" else text[0]
+    return text[1:-1].replace(mark * 2, mark)

@@ -1,0 +1,77 @@
+"""Cut SQL text into tokens, as SQLite's own tokenizer does, without ever failing.
+
+A parser refuses half of what models write; the questions asked here (where does the statement end, is there an
+outermost ORDER BY, which words are keywords) need only tokens and nesting depth. Linear in the length of the text.
+It checks no grammar. Standard library only: the worker process loads it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_TOKEN = re.compile(
+    r"""
+      (?P<space>[ \t\n\f\r\ufeff]+)
+    | (?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))
+    | (?P<string>[xX]?'[^']*(?:''[^']*)*(?:'|\Z))
+    | (?P<name>"[^"]*(?:""[^"]*)*(?:"|\Z)|`[^`]*(?:``[^`]*)*(?:`|\Z)|\[[^\]]*(?:\]|\Z))
+    | (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
+    | (?P<word>[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*)
+    | (?P<symbol>\|\||<=|>=|<>|!=|==|.)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_ORDER = re.compile("order", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """`kind` is space, comment, string, name (quoted), number, word or symbol; `depth` counts open parentheses."""
+
+    kind: str
+    text: str
+    start: int
+    depth: int
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
+
+    @property
+    def keyword(self) -> str:
+        """The word in upper case; "" for anything but a bare word."""
+        return self.text.upper() if self.kind == "word" else ""
+
+
+def tokens(sql: str, start: int = 0) -> Iterator[Token]:
+    """Every token of the text from `start` on; joined, they are the text again."""
+    depth = 0
+    for match in _TOKEN.finditer(sql, start):
+        kind, text = str(match.lastgroup), match.group()
+        if text == ")" and kind == "symbol":
+            depth -= 1
+        yield Token(kind, text, match.start(), depth)
+        if text == "(" and kind == "symbol":
+            depth += 1
+
+
+def significant(sql: str, start: int = 0) -> Iterator[Token]:
+    """The tokens that mean something: no white space, no comments."""
+    return (token for token in tokens(sql, start) if token.kind not in ("space", "comment"))
+
+
+def has_outer_order_by(sql: str) -> bool:
+    """Is there an ORDER BY outside all parentheses, that is one of the outermost SELECT?
+
+    Subqueries, common table expressions and windows are all inside parentheses, so depth decides it.
+    """
+    if not _ORDER.search(sql):
+        return False
+    previous = ""
+    for token in significant(sql):
+        if previous == "ORDER" and token.keyword == "BY":
+            return True
+        previous = token.keyword if token.depth == 0 else ""
+    return False

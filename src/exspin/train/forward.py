@@ -1,0 +1,165 @@
+"""Log-probs of answers, computed the same way for the policy in training and for its reference.
+
+Three ways, in the order they are tried: SHARED reads a schema prefix once and lets every question of its database
+continue from its keys and values (autograd flows through the cache); PLAIN reads every sequence in full; FULL also
+computes the logits of every position, as any model can. The first two keep logits to the answers alone. A model for
+which a way is not exact (its attention window or its state crosses branches) is found by comparing with FULL on real
+rows before training, and the next way is taken.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from exspin.model import Policy
+from exspin.train.batch import Micro, Row, micro_batches
+from exspin.train.losses import sequence_logps, token_logps
+
+logger = logging.getLogger(__name__)
+
+# Summed over an answer, against the plain way; rounding alone stays a hundred times below in float32.
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 1.0, torch.float16: 0.2}
+PARITY_ROWS = 4
+# Bytes that a micro-batch may keep for the backward pass, and floats that a token keeps in a layer, in hidden sizes.
+ROOM = {"cpu": 1.5e9, "cuda": 12e9}
+FLOATS_PER_TOKEN = 24
+
+
+class Way(StrEnum):
+    SHARED = "shared"
+    PLAIN = "plain"
+    FULL = "full"
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A policy with the way its answers are computed and the tokens that fit a micro-batch."""
+
+    policy: Policy
+    way: Way
+    budget: int
+
+    def cut(self, rows: Sequence[Row], chosen: Sequence[int], *, alpha: float = 1.0) -> list[Micro]:
+        share = self.way is Way.SHARED
+        return micro_batches(rows, chosen, share=share, budget=self.budget, alpha=alpha)
+
+    def answer_logps(self, micro: Micro) -> Tensor:
+        """Summed log-prob of each sequence's answer (B), differentiable. The model is left in eval mode: no dropout."""
+        model, device = self.policy.model, self.policy.device
+        longest = max(map(len, micro.sequences))
+        ids_BT = torch.full((len(micro.sequences), longest), self.policy.pad_id)
+        answer_BT = torch.zeros(ids_BT.shape, dtype=torch.bool)
+        for row, (ids, start) in enumerate(zip(micro.sequences, micro.starts, strict=True)):
+            ids_BT[row, : len(ids)] = torch.tensor(ids)
+            answer_BT[row, start : len(ids)] = True
+        ids_BT, answer_BT = ids_BT.to(device), answer_BT.to(device)
+        # Padding stands to the right of every real token, so the causal mask alone keeps it out.
+        model.eval()
+        cache = None
+        if micro.prefix:
+            cache = DynamicCache(config=model.config)
+            prefix_1P = torch.tensor([micro.prefix], device=device)
+            with _head_reads(self.policy, torch.zeros(0, dtype=torch.long, device=device)):
+                model(input_ids=prefix_1P, past_key_values=cache, use_cache=True)
+            cache.batch_repeat_interleave(len(micro.sequences))
+        # The logits before a token predict it.
+        before_N = (answer_BT[:, 1:].flatten()).nonzero()[:, 0]
+        before_N = before_N + torch.div(before_N, longest - 1, rounding_mode="floor")
+        targets_N = ids_BT[:, 1:][answer_BT[:, 1:]]
+        with _head_reads(self.policy, before_N if self.way is not Way.FULL else None):
+            output = model(input_ids=ids_BT, past_key_values=cache, use_cache=cache is not None)
+        logits_NV = output.logits.flatten(0, 1)
+        if self.way is Way.FULL:
+            logits_NV = logits_NV[before_N]
+        logps_BT = torch.zeros(answer_BT.shape, device=device)
+        logps_BT = logps_BT.masked_scatter(answer_BT, token_logps(logits_NV, targets_N))
+        return sequence_logps(logps_BT, answer_BT)
+
+
+@contextmanager
+def _head_reads(policy: Policy, positions_N: Tensor | None) -> Iterator[None]:
+    """While open, the output head sees only these positions of the flattened batch, as one row. None: all, as usual.
+
+    What a model does to its logits afterwards (scale, cap) still happens, since the model itself calls the head.
+    """
+    if positions_N is None:
+        yield
+        return
+
+    def select(_: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
+        return (inputs[0].flatten(0, 1)[positions_N][None],)
+
+    handle = policy.model.get_output_embeddings().register_forward_pre_hook(select)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def choose_forward(policy: Policy, rows: Sequence[Row]) -> Forward:
+    """The fastest way that agrees with FULL on the longest rows that share a prefix. One logged line where it is not the first."""
+    budget = _budget(policy)
+    trial = _trial_rows(rows)
+    truth = _measure(Forward(policy, Way.FULL, budget), trial)
+    tolerance = TOLERANCE.get(truth_dtype(policy), 1e-3)
+    refused = []
+    for way in (Way.SHARED, Way.PLAIN):
+        try:
+            found = _measure(Forward(policy, way, budget), trial)
+        except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
+            refused.append(f"{way}: {type(error).__name__} {' '.join(str(error).split())[:120]}")
+            continue
+        off = float((found - truth).abs().max())
+        if off <= tolerance:
+            break
+        refused.append(f"{way}: log-probs differ by {off:.2g}")
+    else:
+        way = Way.FULL
+    if refused:
+        logger.warning(
+            "%s: training reads sequences the %s way, which is slower (%s)",
+            policy.source,
+            way,
+            "; ".join(refused),
+        )
+    return Forward(policy, way, budget)
+
+
+def truth_dtype(policy: Policy) -> torch.dtype:
+    return next(policy.model.parameters()).dtype
+
+
+def _trial_rows(rows: Sequence[Row]) -> list[Row]:
+    """A few rows of the longest prefix: windows and states show where the text is long."""
+    longest = max((row.prefix for row in rows), key=len)
+    same = [row for row in rows if row.prefix == longest]
+    return sorted(same, key=lambda row: -row.longest)[:PARITY_ROWS]
+
+
+def _measure(forward: Forward, rows: Sequence[Row]) -> Tensor:
+    """Log-probs of all answers of the rows, in their order."""
+    # A single row would be computed alone; twice makes two branches of it.
+    rows = [*rows, *rows] if len(rows) == 1 else list(rows)
+    found: dict[int, Tensor] = {}
+    with torch.no_grad():
+        for micro in forward.cut(rows, range(len(rows))):
+            logps_B = forward.answer_logps(micro)
+            sizes = [len(rows[index].answers) for index in micro.rows]
+            found.update(zip(micro.rows, logps_B.split(sizes), strict=True))
+    return torch.cat([found[index] for index in range(len(rows))])
+
+
+def _budget(policy: Policy) -> int:
+    config = policy.model.config.get_text_config()
+    floats = FLOATS_PER_TOKEN * config.hidden_size * config.num_hidden_layers
+    floats += 2 * config.vocab_size  # logits and their gradient, for about half of the tokens
+    room = ROOM["cuda" if policy.device.type == "cuda" else "cpu"]
+    return max(512, int(room / (4 * floats)))
