@@ -47,6 +47,7 @@ class SelectionConfig(_Section):
     train_databases: Count | None = Field(None, description="taken from this many databases")
     round_questions: Count | None = Field(None, description="questions each round samples")
     dev_questions: Count | None = Field(None, description="questions that choose the round")
+    test_questions: Count | None = Field(None, description="questions scored of each test split")
 
 
 class PromptConfig(_Section):

@@ -114,11 +114,8 @@ def _set_the_table(config: Config, show: Progress) -> tuple[_Table, Policy]:
     )
     if not chosen:
         raise DataError(f"{config.data}: split {train.name!r} has no question that can be used")
-    if config.selection.dev_questions is not None:
-        kept = select_questions(
-            dev, questions=config.selection.dev_questions, databases=None, seed=config.seed
-        )
-        dev = replace(dev, examples=kept, missing={})
+    dev = _part(dev, config.selection.dev_questions, config.seed, show)
+    tests = [_part(test, config.selection.test_questions, config.seed, show) for test in tests]
     show.say(
         f"{len(chosen)} training questions on {len({e.db_id for e in chosen})} databases; "
         + ", ".join(f"{split.name} {len(split.examples)}" for split in (dev, *tests))
@@ -147,6 +144,15 @@ def _set_the_table(config: Config, show: Progress) -> tuple[_Table, Policy]:
         trimmed=trimmed,
     )
     return table, start
+
+
+def _part(split: Split, questions: int | None, seed: int, show: Progress) -> Split:
+    """The split, or as many of its usable questions as the configuration asks for."""
+    if questions is None:
+        return split
+    kept = select_questions(split, questions=questions, databases=None, seed=seed)
+    show.say(f"{split.name}: {len(kept)} of {len(split.examples)} questions selected")
+    return replace(split, examples=kept, missing={})
 
 
 def _start_policy(config: Config, examples: Sequence[Example], train: Split) -> Policy:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from exspin.errors import DataError, RunError
-from exspin.ledger import read_jsonl, write_jsonl
+from exspin.ledger import read_jsonl, write_json, write_jsonl
 from exspin.reporting import report
 
 MakeRun = Callable[..., Path]
@@ -170,12 +170,10 @@ def test_an_unfinished_run_is_shown_as_far_as_it_goes(make_run: MakeRun, scored:
 
 
 def test_a_run_that_is_played_further_is_not_judged_by_its_old_choice(make_run: MakeRun) -> None:
-    run = make_run(rounds=1, skill=(0.5, 0.8))
-    assert report(run).finished
-    config = (run / "config.yaml").read_text()
-    (run / "config.yaml").write_text(config.replace("rounds: 1", "rounds: 2"))
+    run = make_run(rounds=2, skill=(0.5, 0.6, 0.8))
+    write_json(run / "best.json", {"best_round": 1, "split": "dev", "ex": [0.5, 0.6]})
     summary = report(run)
-    assert (summary.finished, summary.best_round) == (False, 1)
+    assert (summary.finished, summary.best_round) == (False, 2)
 
 
 def test_a_run_killed_before_its_data_was_loaded_has_a_report(make_run: MakeRun) -> None:

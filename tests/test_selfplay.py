@@ -1,0 +1,286 @@
+"""The main loop on a data set of twelve questions: what it writes, what it continues, what it refuses, what reaches the update."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from exspin.config import Config, load_config
+from exspin.errors import RunError
+from exspin.generate.scripted import ScriptedSampler
+from exspin.ledger import digest_file, read_json, read_jsonl
+from exspin.records import Prompt
+from exspin.selfplay import run
+
+pytestmark = pytest.mark.train
+
+SMALL = [
+    "threads=1",
+    "tiny.layers=1",
+    "tiny.width=32",
+    "tiny.heads=2",
+    "tiny.vocabulary=400",
+    "prompt.max_tokens=160",
+    "sft.epochs=4",
+    "sft.batch_size=4",
+    "sft.save_steps=3",
+    "learning.batch_size=4",
+    "learning.save_steps=2",
+    "generation.k=2",
+    "generation.max_new_tokens=12",
+    "feedback.workers=1",
+]
+
+
+def small(data: Path, *more: str) -> Config:
+    return load_config(None, [f"data=spider:{data}", *SMALL, *more])
+
+
+def weights(directory: Path) -> dict[str, str]:
+    """Digest of every stage's weights."""
+    found = sorted(directory.glob("*/checkpoint/*.safetensors"))
+    return {str(path.relative_to(directory)): digest_file(path) for path in found}
+
+
+def test_a_run_leaves_files_a_person_can_open(small_spider: Path, tmp_path: Path) -> None:
+    summary = run(small(small_spider), tmp_path / "run")
+    place = tmp_path / "run"
+    assert (place / "config.yaml").exists() and (place / "environment.json").exists()
+    for name in ("prompts", "candidates", "outcomes", "pairs"):
+        assert list(read_jsonl(place / "round-2" / f"{name}.jsonl"))
+    assert len(list(read_jsonl(place / "round-1" / "candidates.jsonl"))) == 12 * 2
+    entries = summary.to_json()["rounds"]
+    assert [(e["round"], e["split"]) for e in entries] == [
+        (t, s) for t in (0, 1, 2) for s in ("heldout", "dev")
+    ]
+    # Six questions of dev have their database, six have not: all are counted.
+    dev = [e for e in entries if e["split"] == "dev"]
+    assert all((e["n"], e["scored"], e["outcomes"]["gold_unusable"]) == (12, 6, 6) for e in dev)
+    assert all(sum(e["outcomes"].values()) == 12 for e in dev)
+    assert (place / "report.html").stat().st_size > 1000
+    assert json.loads((place / "report.json").read_text())["best_round"] == summary.best_round
+
+
+def test_the_best_round_is_chosen_on_the_held_out_databases(
+    small_spider: Path, tmp_path: Path
+) -> None:
+    run(small(small_spider), tmp_path / "run")
+    best = read_json(tmp_path / "run" / "best.json")
+    assert best["split"] == "heldout"
+    assert best["best_round"] == best["ex"].index(max(best["ex"]))
+
+
+def test_the_same_command_again_changes_nothing(small_spider: Path, tmp_path: Path) -> None:
+    config = small(small_spider, "rounds=1")
+    run(config, tmp_path / "run")
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").glob("*/checkpoint/*")}
+    run(config, tmp_path / "run")
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "run").glob("*/checkpoint/*")}
+
+
+def test_more_rounds_go_on_from_what_is_there(small_spider: Path, tmp_path: Path) -> None:
+    run(small(small_spider, "rounds=1"), tmp_path / "run")
+    first = weights(tmp_path / "run")
+    run(small(small_spider, "rounds=2"), tmp_path / "run")
+    both = weights(tmp_path / "run")
+    assert first.items() < both.items()
+    run(small(small_spider, "rounds=2"), tmp_path / "straight")
+    assert both == weights(tmp_path / "straight")
+
+
+@pytest.mark.parametrize("change", ["seed=1", "generation.temperature=0.5", "learning.lambda=0.2"])
+def test_another_configuration_is_refused(
+    small_spider: Path, tmp_path: Path, change: str
+) -> None:
+    run(small(small_spider, "rounds=0"), tmp_path / "run")
+    with pytest.raises(RunError, match=change.partition("=")[0]):
+        run(small(small_spider, "rounds=0", change), tmp_path / "run")
+
+
+def test_changed_data_are_refused(small_spider: Path, tmp_path: Path) -> None:
+    run(small(small_spider, "rounds=0"), tmp_path / "run")
+    text = (small_spider / "train_spider.json").read_text()
+    (small_spider / "train_spider.json").write_text(text.replace("oldest age", "greatest age"))
+    with pytest.raises(RunError, match="data changed"):
+        run(small(small_spider, "rounds=0"), tmp_path / "run")
+
+
+def test_a_damaged_checkpoint_is_not_reused(small_spider: Path, tmp_path: Path) -> None:
+    run(small(small_spider, "rounds=1"), tmp_path / "run")
+    path = tmp_path / "run" / "sft" / "checkpoint" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x00")
+    with pytest.raises(RunError, match=r"model\.safetensors"):
+        run(small(small_spider, "rounds=1"), tmp_path / "run")
+
+
+def test_a_directory_with_other_things_in_it_is_left_alone(
+    small_spider: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("mine")
+    with pytest.raises(RunError, match=r"thesis\.tex"):
+        run(small(small_spider), tmp_path / "run")
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["thesis.tex"]
+
+
+# --- feedback reaches the update ------------------------------------------------------------------------------------
+
+SAME_RESULT = {
+    "SELECT count(*) FROM pet": "SELECT count(pet_id) FROM pet",
+    "SELECT name FROM pet": "SELECT p.name FROM pet AS p",
+    "SELECT max(age) FROM pet": "SELECT age FROM pet ORDER BY age DESC LIMIT 1",
+    "SELECT name FROM pet WHERE kind = 'dog'": "SELECT name FROM pet WHERE kind LIKE 'dog'",
+    "SELECT name FROM pet ORDER BY age": "SELECT name FROM pet ORDER BY age ASC",
+    "SELECT count(DISTINCT kind) FROM pet": "SELECT count(DISTINCT pet.kind) FROM pet",
+}
+
+
+def answers(data: Path, wrong: frozenset[int] = frozenset()) -> ScriptedSampler:
+    """An opponent that writes every gold differently, and something else for the rows in `wrong`."""
+    gold = [row["query"] for row in json.loads((data / "train_spider.json").read_text())]
+
+    def answer(prompt: Prompt, k: int, round_number: int) -> str:
+        row = int(prompt.example_id.rpartition("/")[2])
+        return "SELECT 42" if row in wrong else SAME_RESULT[gold[row]]
+
+    return ScriptedSampler(answer)
+
+
+def after_a_round(
+    data: Path, directory: Path, preset: str, opponent: ScriptedSampler, *more: str
+) -> tuple[str, str]:
+    """Digests of the weights before and after one round."""
+    config = small(data, "rounds=1", f"learning.preset={preset}", "learning.alpha=0", *more)
+    run(config, directory, opponent=opponent)
+    found = weights(directory)
+    return (
+        found["sft/checkpoint/model.safetensors"],
+        found["round-1/checkpoint/model.safetensors"],
+    )
+
+
+def test_when_every_candidate_matches_exspin_learns_nothing(
+    small_spider: Path, tmp_path: Path
+) -> None:
+    before, after = after_a_round(
+        small_spider, tmp_path / "run", "exspin", answers(small_spider),
+        "learning.weight_decay=0.1",
+    )  # fmt: skip
+    outcomes = [row["outcome"] for row in read_jsonl(tmp_path / "run" / "round-1" / "outcomes.jsonl")]
+    assert set(outcomes) == {"match"}
+    assert before == after
+
+
+def test_spin_pushes_down_what_is_right_but_written_differently(
+    small_spider: Path, tmp_path: Path
+) -> None:
+    before, after = after_a_round(small_spider, tmp_path / "run", "spin", answers(small_spider))
+    assert before != after
+
+
+def test_only_wrong_candidates_have_weight(small_spider: Path, tmp_path: Path) -> None:
+    wrong = frozenset({1, 4, 9})
+    before, after = after_a_round(
+        small_spider, tmp_path / "run", "exspin", answers(small_spider, wrong)
+    )
+    assert before != after
+    pairs = list(read_jsonl(tmp_path / "run" / "round-1" / "pairs.jsonl"))
+    assert {int(p["example_id"].rpartition("/")[2]) for p in pairs if p["weight"] > 0} == wrong
+    assert {p["outcome"] for p in pairs if p["weight"] > 0} == {"mismatch"}
+
+
+# --- hostile candidates ---------------------------------------------------------------------------------------------
+
+HOSTILE = {
+    "DROP TABLE pet": "denied",
+    "DELETE FROM pet": "denied",
+    "ATTACH 'other.db' AS o": "denied",
+    "PRAGMA query_only=0": "denied",
+    "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c) SELECT count(*) FROM c": "timeout",
+    "SELECT zeroblob(1000000000)": "too_large",
+    "SELECT " + "(" * 5000 + "1" + ")" * 5000: "error",
+    "SELECT '\ud800' FROM pet": "error",
+}
+
+
+def test_a_hostile_opponent_costs_one_outcome_each(small_spider: Path, tmp_path: Path) -> None:
+    texts = list(HOSTILE)
+    place = {row: texts[row % len(texts)] for row in range(18)}
+    opponent = ScriptedSampler(lambda prompt, k, t: place[int(prompt.example_id.rpartition("/")[2])])
+    files = sorted((small_spider / "database").rglob("*"))
+    before = {path: digest_file(path) for path in files if path.is_file()}
+    run(
+        small(small_spider, "rounds=1", "feedback.timeout_s=0.5"),
+        tmp_path / "run",
+        opponent=opponent,
+    )
+    for row in read_jsonl(tmp_path / "run" / "round-1" / "outcomes.jsonl"):
+        text = place[int(row["example_id"].rpartition("/")[2])]
+        assert row["outcome"] == HOSTILE[text] or (
+            text.startswith("PRAGMA") and row["outcome"] == "not_a_query"
+        ), text[:60]
+    assert sorted((small_spider / "database").rglob("*")) == files
+    assert before == {path: digest_file(path) for path in before}
+
+
+# --- kill -9 --------------------------------------------------------------------------------------------------------
+
+# Runs with shards of four questions and kills itself when the n-th file of a name is about to be put in its place.
+KILLED_RUN = """
+import os, signal, sys
+from pathlib import Path
+import exspin.ledger, exspin.selfplay, exspin.train.checkpoint
+from exspin.config import load_config
+name, count, directory, *settings = sys.argv[1:]
+exspin.selfplay.SHARD = 4
+seen = 0
+def watch(event, arguments):
+    global seen
+    if event == "os.rename" and name in str(arguments[1]):
+        seen += 1
+        if seen > int(count):
+            os.kill(os.getpid(), signal.SIGKILL)
+if name != "never":
+    sys.addaudithook(watch)
+exspin.selfplay.run(load_config(None, settings), Path(directory))
+"""
+
+
+def play(data: Path, directory: Path, name: str, count: int) -> int:
+    settings = [f"data=spider:{data}", *SMALL]
+    command = [sys.executable, "-c", KILLED_RUN, name, str(count), str(directory), *settings]
+    return subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False).returncode
+
+
+@pytest.mark.slow
+def test_kill_9_anywhere_gives_the_same_weights(small_spider: Path, tmp_path: Path) -> None:
+    """Killed in SFT, in generation, while the checkpoint is saved, in the middle of a round; the same command each time."""
+    assert play(small_spider, tmp_path / "whole", "never", 0) == 0
+    wanted = weights(tmp_path / "whole")
+    assert len(wanted) == 3
+    directory = tmp_path / "killed"
+    for name, count in [
+        ("sft/resume/step-", 1),
+        ("sft/checkpoint", 0),
+        ("round-1/candidates/00000008", 0),
+        ("round-1/outcomes.jsonl", 0),
+        ("round-1/resume/step-", 1),
+        ("round-2/candidates/00000004", 0),
+        ("round-2/resume/step-", 0),
+        ("round-2/scores.json", 0),
+        ("report.html", 0),
+    ]:
+        code = play(small_spider, directory, name, count)
+        assert code == -signal.SIGKILL, f"was not killed at {name}"
+    assert play(small_spider, directory, "never", 0) == 0
+    assert weights(directory) == wanted
+    for name in ("round-1/candidates.jsonl", "round-2/candidates.jsonl", "round-2/scores.json"):
+        assert (directory / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
