@@ -38,8 +38,10 @@ class Preset:
         return self.margins.get(outcome, 0.0)
 
 
-_EVERY = dict.fromkeys(Outcome, 1.0)
-_WRONG = {outcome: 1.0 for outcome in Outcome if outcome is not Outcome.MATCH}
+_EVERY: Mapping[Outcome, float] = dict.fromkeys(Outcome, 1.0)
+_WRONG: Mapping[Outcome, float] = {
+    outcome: 1.0 for outcome in Outcome if outcome is not Outcome.MATCH
+}
 
 PRESETS: Mapping[str, Preset] = {
     preset.name: preset

@@ -178,10 +178,13 @@ def test_rows_that_leave_the_batch_do_not_disturb_the_others(
     kind: str, architecture: Architecture, prompts: list[Prompt]
 ) -> None:
     policy = architecture(kind)
-    decoding = replace(SAMPLED, temperature=4.0, max_new_tokens=120, batch_size=len(prompts))
+    with torch.no_grad():  # let many answers end, at different steps
+        policy.model.lm_head.weight[policy.end_id] *= 8
+    decoding = replace(SAMPLED, temperature=2.0, max_new_tokens=60, batch_size=len(prompts))
     together = HfSampler(policy, decoding).sample(prompts, k=1, round_number=1)
     alone = HfSampler(policy, replace(decoding, batch_size=1)).sample(prompts, k=1, round_number=1)
-    assert sum(c.finish_reason == "stop" for c in together) > len(prompts) / 4
+    assert sum(c.finish_reason == "stop" for c in together) > len(prompts) / 2
+    assert len({len(c.token_ids) for c in together}) > 4
     assert [c.token_ids for c in together] == [c.token_ids for c in alone]
 
 

@@ -153,7 +153,7 @@ def _measure(forward: Forward, rows: Sequence[Row]) -> Tensor:
         for micro in forward.cut(rows, range(len(rows))):
             logps_B = forward.answer_logps(micro)
             sizes = [len(rows[index].answers) for index in micro.rows]
-            found.update(zip(micro.rows, logps_B.split(sizes), strict=True))
+            found.update(zip(micro.rows, torch.split(logps_B, sizes), strict=True))
     return torch.cat([found[index] for index in range(len(rows))])
 
 

@@ -47,8 +47,8 @@ STEP0_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-
 
 @dataclass(frozen=True, slots=True)
 class StepLog:
-    """One optimizer step: a line of `loss.jsonl`. Log-probs and margin are means over the step; NaN-free: None where
-    the step had nothing of the kind."""
+    """One optimizer step: a line of `loss.jsonl`. Log-probs and margin are means over the step, None where the step
+    had nothing of the kind."""
 
     step: int
     loss: float
@@ -193,7 +193,7 @@ def reference_logps(forward: Forward, rows: Sequence[Row]) -> ReferenceLogps:
     with torch.no_grad():
         for micro in forward.cut(rows, range(len(rows))):
             sizes = [len(rows[index].answers) for index in micro.rows]
-            parts = forward.answer_logps(micro).cpu().split(sizes)
+            parts = torch.split(forward.answer_logps(micro).cpu(), sizes)
             found.update(zip(micro.rows, parts, strict=True))
     return ReferenceLogps(tuple(found[index] for index in range(len(rows))))
 
@@ -287,7 +287,7 @@ def _cached_reference(
     try:
         with safe_open(path, framework="pt") as file:
             if (file.metadata() or {}).get("made_from") == made_from:
-                return ReferenceLogps(file.get_tensor("logps").split(sizes))
+                return ReferenceLogps(torch.split(file.get_tensor("logps"), sizes))
     except (OSError, SafetensorError):
         pass  # not there yet, or damaged: made again
     reference = reference_logps(forward, rows)
@@ -309,7 +309,7 @@ def _check_reference(
         for micro in forward.cut(rows, step):
             logps = forward.answer_logps(micro).cpu()
             sizes = [len(rows[index].answers) for index in micro.rows]
-            for index, found in zip(micro.rows, logps.split(sizes), strict=True):
+            for index, found in zip(micro.rows, torch.split(logps, sizes), strict=True):
                 for answer, delta in zip(
                     rows[index].answers, reference.delta(index, found), strict=True
                 ):
@@ -344,7 +344,7 @@ class SelfPlayTrainer(Trainer):
         self.lines: list[StepLog] = []
         self.started = time.monotonic()
         model = forward.policy.model
-        optimizer = _optimizer(model, settings)
+        self.adamw = optimizer = _optimizer(model, settings)
         self.done = self._resume(model, optimizer)
         self.steps = steps[self.done :]
         self.progress(sum(map(len, steps[: self.done])))
@@ -369,7 +369,7 @@ class SelfPlayTrainer(Trainer):
                 dataloader_pin_memory=False,
                 remove_unused_columns=False,
             ),
-            train_dataset=self.steps,  # type: ignore[arg-type]
+            train_dataset=self.steps,
             callbacks=[_AfterStep(self)],
             optimizers=(optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, rate)),
         )
@@ -411,12 +411,12 @@ class SelfPlayTrainer(Trainer):
                     f"the loss is not finite ({float(loss.detach())})", micro.rows
                 )
             self.accelerator.backward(loss)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
+        norm = torch.nn.utils.clip_grad_norm_(self.forward.policy.model.parameters(), CLIP)
         if not bool(torch.isfinite(norm)):
             raise self._not_finite(f"the gradient is not finite ({float(norm)})", chosen)
         self.pending = parts.log(
             step=self.done + self.state.global_step + 1,
-            lr=self.optimizer.param_groups[0]["lr"],
+            lr=self.adamw.param_groups[0]["lr"],
             grad_norm=float(norm),
             questions=len(chosen),
             pairs=pairs_in_step,
@@ -434,7 +434,7 @@ class SelfPlayTrainer(Trainer):
         self, micro: Micro, pairs_in_step: float, gold_tokens: int, parts: _Parts
     ) -> Tensor:
         logps_B = self.forward.answer_logps(micro)
-        per_row = logps_B.split([len(self.rows[index].answers) for index in micro.rows])
+        per_row = torch.split(logps_B, [len(self.rows[index].answers) for index in micro.rows])
         rejected = [each for index in micro.rows for each in self.rows[index].rejected]
         gold_logps = torch.stack([logps[0] for logps in per_row])
         loss_P = weight_P = logps_B.new_zeros(0)
@@ -488,7 +488,7 @@ class SelfPlayTrainer(Trainer):
                 self.directory / "resume",
                 done,
                 self.forward.policy.model,
-                self.optimizer,
+                self.adamw,
                 made_from=self.made_from,
                 notes={"lines": [asdict(line) for line in self.lines], "seconds": self.seconds},
             )
