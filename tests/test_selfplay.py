@@ -97,9 +97,7 @@ def test_more_rounds_go_on_from_what_is_there(small_spider: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("change", ["seed=1", "generation.temperature=0.5", "learning.lambda=0.2"])
-def test_another_configuration_is_refused(
-    small_spider: Path, tmp_path: Path, change: str
-) -> None:
+def test_another_configuration_is_refused(small_spider: Path, tmp_path: Path, change: str) -> None:
     run(small(small_spider, "rounds=0"), tmp_path / "run")
     with pytest.raises(RunError, match=change.partition("=")[0]):
         run(small(small_spider, "rounds=0", change), tmp_path / "run")
@@ -174,7 +172,9 @@ def test_when_every_candidate_matches_exspin_learns_nothing(
         small_spider, tmp_path / "run", "exspin", answers(small_spider),
         "learning.weight_decay=0.1",
     )  # fmt: skip
-    outcomes = [row["outcome"] for row in read_jsonl(tmp_path / "run" / "round-1" / "outcomes.jsonl")]
+    outcomes = [
+        row["outcome"] for row in read_jsonl(tmp_path / "run" / "round-1" / "outcomes.jsonl")
+    ]
     assert set(outcomes) == {"match"}
     assert before == after
 
@@ -214,7 +214,9 @@ HOSTILE = {
 def test_a_hostile_opponent_costs_one_outcome_each(small_spider: Path, tmp_path: Path) -> None:
     texts = list(HOSTILE)
     place = {row: texts[row % len(texts)] for row in range(18)}
-    opponent = ScriptedSampler(lambda prompt, k, t: place[int(prompt.example_id.rpartition("/")[2])])
+    opponent = ScriptedSampler(
+        lambda prompt, k, t: place[int(prompt.example_id.rpartition("/")[2])]
+    )
     files = sorted((small_spider / "database").rglob("*"))
     before = {path: digest_file(path) for path in files if path.is_file()}
     run(
@@ -257,7 +259,9 @@ exspin.selfplay.run(load_config(None, settings), Path(directory))
 def play(data: Path, directory: Path, name: str, count: int) -> int:
     settings = [f"data=spider:{data}", *SMALL]
     command = [sys.executable, "-c", KILLED_RUN, name, str(count), str(directory), *settings]
-    return subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False).returncode
+    return subprocess.run(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
+    ).returncode
 
 
 @pytest.mark.slow

@@ -1,19 +1,22 @@
 """The command line: parse, call one public function, print. What it can do, Python can do under the same name.
 
 With `--json` stdout is one JSON object and nothing else; everything said on the way goes to stderr. Exit codes: 0 done,
-2 the user can mend it (one line), 1 a bug of ours, with its traceback.
+2 the user can mend it (one line), 1 a bug of ours, with its traceback, 130 interrupted.
 """
 
 from __future__ import annotations
 
+import errno
 import json
+import math
 import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
+import typer.core
 from rich.console import Console
 from rich.table import Table
 
@@ -22,7 +25,38 @@ from exspin.config import COMPARATORS, config_schema, load_config
 from exspin.errors import ConfigError, TrainingStopped, UserError
 from exspin.terminal import Terminal
 
+# What the system refuses and the user can mend, wherever it happens.
+_MENDABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG)
+
+
+class _Commands(typer.core.TyperGroup):
+    """Makes one line and an exit code of whatever ends a command early."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (UserError, TrainingStopped) as error:
+            _stop(str(error), error)
+        except KeyboardInterrupt as interrupt:
+            more = (
+                "the same command continues" if ctx.invoked_subcommand == "run" else "not finished"
+            )
+            stderr.print(f"interrupted; {more}", markup=False)
+            raise typer.Exit(130) from interrupt
+        except OSError as error:
+            if error.errno not in _MENDABLE:
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            _stop(f"{where}{error.strerror}; free space or choose another place", error)
+
+
+def _stop(message: str, error: Exception) -> NoReturn:
+    stderr.print(f"error: {' '.join(message.split())}", markup=False, style="red")
+    raise typer.Exit(2) from error
+
+
 app = typer.Typer(
+    cls=_Commands,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -34,8 +68,16 @@ data_app = typer.Typer(no_args_is_help=True, help="Questions with gold SQL, and 
 app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
 
-stdout = Console(highlight=False)
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+# Without emoji: rich would make a picture of "dev.json:100:".
+stdout = Console(highlight=False, emoji=False)
+stderr = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value) or value < 0.05:
+        raise typer.BadParameter(f"{value} is not a time; give seconds, at least 0.05")
+    return value
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
 Spec = Annotated[str, typer.Option("--data", help="builtin, spider:PATH or spider-syn:PATH.")]
@@ -47,17 +89,16 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="key=value; `exspin config schema` lists the keys. Repeatable."),
 ]
-Timeout = Annotated[float, typer.Option("--timeout", min=0.05, help="Seconds one query may take.")]
+Timeout = Annotated[
+    float,
+    typer.Option("--timeout", callback=_finite, help="Seconds one query may take; at least 0.05."),
+]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes that execute SQL.")]
 
 
 def main() -> None:
-    """Run the command line; errors a user can mend become one line and exit code 2."""
-    try:
-        app()
-    except (UserError, TrainingStopped) as error:
-        stderr.print(f"error: {' '.join(str(error).split())}", markup=False, style="red")
-        sys.exit(2)
+    """Run the command line."""
+    app()
 
 
 @app.callback(invoke_without_command=True)
@@ -197,8 +238,8 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 @config_app.command("schema")
-def config_schema_() -> None:
-    """Print the configuration tree as JSON Schema."""
+def config_schema_(as_json: AsJson = False) -> None:
+    """Print the configuration tree as JSON Schema, with or without --json."""
     _print_json(config_schema())
 
 
@@ -217,7 +258,8 @@ def data_export(
         _print_json(written.to_json())
         return
     stdout.print(
-        f"{written.questions} questions in {written.file}, {written.databases} databases beside them",
+        f"{written.questions} questions in {', '.join(map(str, written.files))}, "
+        f"{written.databases} databases beside them, {written.missing} missing",
         soft_wrap=True,
         markup=False,
     )
@@ -253,26 +295,29 @@ def _print_score(score: Any, as_json: bool) -> None:
 
 
 def _print_rounds(summary: Any) -> None:
-    table = Table(
-        "round", "split", "scored", "EX", "95 % interval", "against SFT", "fixed", "broke", "p"
-    )
+    """Scores of every round, in points of a hundred; a line fits 80 columns, which is what a log has."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for heading in ("round", "split"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("scored", "EX", "95 %", "against SFT", "fixed", "broke", "p"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in summary.table():
         low, high = row.ci95
         against = ["", "", "", ""]
         if row.diff is not None:
             down, up = row.diff_ci95
             against = [
-                f"{100 * row.diff:+.1f} ({100 * down:+.1f} to {100 * up:+.1f})",
+                f"{100 * row.diff:+.1f} ({100 * down:+.1f}, {100 * up:+.1f})",
                 str(row.fixed),
                 str(row.broke),
                 f"{row.p:.3f}",
             ]
         table.add_row(
-            f"{row.round} (SFT)" if row.round == 0 else str(row.round),
+            f"{row.round} SFT" if row.round == 0 else str(row.round),
             row.split,
             str(row.scored),
-            f"{row.ex:.1%}",
-            f"{low:.1%} to {high:.1%}",
+            f"{100 * row.ex:.1f}",
+            f"{100 * low:.1f}–{100 * high:.1f}",
             *against,
         )
     stdout.print(table)

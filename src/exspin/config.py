@@ -8,15 +8,14 @@ environment, with one exception stated here: `$NAME` in `data` is expanded when 
 from __future__ import annotations
 
 import difflib
-import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from exspin.errors import ConfigError
 
@@ -24,16 +23,11 @@ PRESETS = ("sft", "spin", "exspin", "exspin-anchored")
 COMPARATORS = ("default", "strict", "bird", "test-suite", "test-suite-distinct")
 
 
-def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError("must be a finite number")
-    return value
-
-
-Finite = Annotated[float, AfterValidator(_finite)]
-Positive = Annotated[float, AfterValidator(_finite), Field(gt=0)]
-NotNegative = Annotated[float, AfterValidator(_finite), Field(ge=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+PositiveSchedule = Positive | Annotated[tuple[Positive, ...], Field(min_length=1)]
+Schedule = NotNegative | Annotated[tuple[NotNegative, ...], Field(min_length=1)]
 
 
 class _Section(BaseModel):
@@ -65,72 +59,86 @@ class PromptConfig(_Section):
 class TinyConfig(_Section):
     """Shape of the built-in model, used when `model` is `tiny`. At most 10 M parameters with the defaults."""
 
-    layers: Count = 4
-    width: Count = 256
-    heads: Count = 4
-    vocabulary: Annotated[int, Field(ge=300)] = 3000
+    layers: Count = Field(4, description="transformer blocks")
+    width: Count = Field(256, description="size of a hidden state; a multiple of twice `heads`")
+    heads: Count = Field(4, description="attention heads")
+    vocabulary: Annotated[int, Field(ge=300)] = Field(3000, description="tokens, at most")
 
 
 class LoraConfig(_Section):
     """Train an adapter instead of all weights. Absent: full fine-tuning."""
 
-    rank: Count = 16
-    alpha: Positive = 32.0
-    target_modules: str | tuple[str, ...] = "all-linear"
+    rank: Count = Field(16, description="rank of an adapter matrix")
+    alpha: Positive = Field(32.0, description="the adapter is scaled by alpha / rank")
+    target_modules: str | tuple[str, ...] = Field(
+        "all-linear", description="modules that get an adapter, by name, or all linear ones"
+    )
 
 
 class SftConfig(_Section):
     """Supervised fine-tuning on gold, before the rounds."""
 
     epochs: NotNegative = Field(6.0, description="passes over the training questions; 0 skips SFT")
-    lr: Positive = 1.5e-3
+    optimizer: Literal["adamw", "muon"] | None = Field(
+        None, description="None: muon for the tiny model, which is made from scratch, else adamw"
+    )
+    lr: Positive | None = Field(
+        None, description="peak learning rate; None: 2e-3 for tiny, 1e-4 for LoRA, else 1e-5"
+    )
     batch_size: Count = Field(64, description="questions in one optimizer step")
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.03, description="share of steps")
-    weight_decay: NotNegative = 0.01
+    weight_decay: NotNegative = Field(0.01, description="of AdamW")
     save_steps: Count = Field(100, description="steps between resume points")
 
 
 class LearningConfig(_Section):
     """What a round learns from outcomes. See docs/method.md for the loss."""
 
-    preset: Literal["sft", "spin", "exspin", "exspin-anchored"] = "exspin-anchored"
-    lr: Positive | tuple[Positive, ...] = 3e-4
-    lambda_: NotNegative | tuple[NotNegative, ...] = Field(0.1, alias="lambda")
-    alpha: NotNegative | tuple[NotNegative, ...] | None = Field(
+    preset: Literal["sft", "spin", "exspin", "exspin-anchored"] = Field(
+        "exspin-anchored", description="what each outcome weighs"
+    )
+    lr: PositiveSchedule | None = Field(
+        None,
+        description="peak learning rate, one or one a round; None: 3e-4 for tiny, 1e-5 for LoRA, else 5e-7",
+    )
+    lambda_: Schedule = Field(
+        0.1, alias="lambda", description="strength of the contrast, one or one a round"
+    )
+    alpha: Schedule | None = Field(
         None,
         description="weight of the NLL on gold; None: the preset's (1 for sft and exspin-anchored, else 0)",
     )
     epochs: Positive = Field(1.0, description="passes over a round's questions")
     batch_size: Count = Field(64, description="questions in one optimizer step")
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    weight_decay: NotNegative = 0.0
-    save_steps: Count = 50
+    warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="share of steps")
+    weight_decay: NotNegative = Field(0.0, description="of AdamW")
+    save_steps: Count = Field(50, description="steps between resume points")
 
 
 class GenerationConfig(_Section):
     """How the opponent writes candidates. Evaluation is always greedy with one answer."""
 
     k: Count = Field(1, description="candidates for each question")
-    temperature: Positive = 1.0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    max_new_tokens: Count = 96
+    temperature: Positive = Field(1.0, description="of the opponent's sampling")
+    top_p: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="nucleus; 1: all tokens")
+    max_new_tokens: Count = Field(96, description="an answer is cut off here, and counted")
     batch_size: Count = Field(64, description="answers decoded together")
 
 
 class FeedbackConfig(_Section):
     """How a candidate is executed and compared."""
 
-    comparator: Literal["default", "strict", "bird", "test-suite", "test-suite-distinct"] = (
-        "default"
+    comparator: Literal["default", "strict", "bird", "test-suite", "test-suite-distinct"] = Field(
+        "default", description="when two results are the same"
     )
     copies: Annotated[int, Field(ge=0, le=0)] = Field(
         0, description="perturbed copies of the database (0: none)"
     )
-    timeout_s: Positive = 5.0
-    max_rows: Count = 100_000
-    max_bytes: Count = 64_000_000
-    memory_mb: Annotated[int, Field(ge=64)] = 512
-    workers: Count = 2
+    timeout_s: Positive = Field(5.0, description="seconds one query may take")
+    max_rows: Count = Field(100_000, description="rows one result may have")
+    max_bytes: Count = Field(64_000_000, description="bytes one result may have, estimated")
+    memory_mb: Annotated[int, Field(ge=64)] = Field(512, description="MiB a worker process may use")
+    workers: Count = Field(2, description="processes that execute SQL")
 
 
 class Config(_Section):
@@ -138,19 +146,40 @@ class Config(_Section):
 
     data: str = Field("builtin", description="SPEC: builtin, spider:PATH, spider-syn:PATH")
     model: str = Field("tiny", description="tiny (made here), a local directory or a hub id")
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    rounds: Annotated[int, Field(ge=0, le=100)] = 2
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
+        0, description="of weights, data order, selection and sampling"
+    )
+    rounds: Annotated[int, Field(ge=0, le=100)] = Field(
+        2, description="rounds of self-play after SFT; may grow when a run is continued"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto: a GPU if there is one"
+    )
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="of the weights")
     threads: Count | None = Field(None, description="CPU threads for torch; None: all cores")
     selection: SelectionConfig = SelectionConfig()
     prompt: PromptConfig = PromptConfig()
     tiny: TinyConfig = TinyConfig()
-    lora: LoraConfig | None = None
+    lora: LoraConfig | None = Field(None, description="train an adapter; None: all weights")
     sft: SftConfig = SftConfig()
     learning: LearningConfig = LearningConfig()
     generation: GenerationConfig = GenerationConfig()
     feedback: FeedbackConfig = FeedbackConfig()
+
+    def resolved(self) -> Config:
+        """The same with every default that depends on the model filled in."""
+        tiny = self.model == "tiny"
+        sft_lr, round_lr = (2e-3, 3e-4) if tiny else (1e-4, 1e-5) if self.lora else (1e-5, 5e-7)
+        sft = {
+            "optimizer": self.sft.optimizer or ("muon" if tiny else "adamw"),
+            "lr": self.sft.lr or sft_lr,
+        }
+        return self.model_copy(
+            update={
+                "sft": self.sft.model_copy(update=sft),
+                "learning": self.learning.model_copy(update={"lr": self.learning.lr or round_lr}),
+            }
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values under the keys a YAML file uses."""
@@ -178,6 +207,8 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Conf
             raise ConfigError(f"{path}: cannot be read ({error})") from error
         except yaml.YAMLError as error:
             raise ConfigError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+        except RecursionError as error:
+            raise ConfigError(f"{path}: nested too deeply to be a configuration") from error
         if loaded is not None and not isinstance(loaded, dict):
             raise ConfigError(f"{path}: expected keys and values, found {type(loaded).__name__}")
         values = loaded or {}
@@ -187,7 +218,7 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Conf
         config = Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{where}: {_explain(error)}") from error
-    return config.model_copy(update={"data": _expand(config.data)})
+    return config.model_copy(update={"data": _expand(config.data)}).resolved()
 
 
 class _Yaml(yaml.SafeLoader):
@@ -207,8 +238,8 @@ def _set(values: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {override!r}: expected key=value, for example --set seed=1")
     try:
         value = yaml.load(text, Loader=_Yaml)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override!r}: the value is not YAML") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"--set {override[:80]!r}: the value is not YAML") from error
     *parents, last = key.strip().split(".")
     target = values
     for name in parents:
@@ -231,12 +262,14 @@ def _expand(spec: str) -> str:
 
 
 def _explain(error: ValidationError) -> str:
+    # A schedule is a number or a list; a complaint that it is not the other one says nothing.
+    found = error.errors()
+    found = [item for item in found if item["type"] not in ("float_type", "tuple_type")] or found
     parts = []
-    for item in error.errors():
+    for item in found:
         key = ".".join(str(step) for step in item["loc"] if not _is_branch(str(step)))
         if item["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(key.lower(), list(_keys(Config)), n=1, cutoff=0.0)
-            parts.append(f"unknown key {key!r}; did you mean {near[0]!r}?")
+            parts.append(f"unknown key {key!r}; did you mean {_nearest(key)}?")
         else:
             parts.append(f"{key} = {item['input']!r}: {item['msg']}")
     return "; ".join(dict.fromkeys(parts))
@@ -244,16 +277,25 @@ def _explain(error: ValidationError) -> str:
 
 def _is_branch(step: str) -> bool:
     """pydantic names the branch of a union in the location; a user does not need it."""
-    return "[" in step or step in {"float", "int", "str"}
+    return "[" in step or step in {"constrained-float", "float", "int", "str"}
+
+
+def _nearest(key: str) -> str:
+    """The known key most like this one, or those with its very name in another section."""
+    known = list(_keys(Config))
+    name = key.lower().rpartition(".")[2]
+    same = [repr(other) for other in known if other.rpartition(".")[2] == name]
+    near = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.0)
+    return " or ".join(same) or repr(near[0])
 
 
 def _keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in section.model_fields.items():
         key = prefix + (field.alias or name)
         yield key
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from _keys(inner, key + ".")
+        for inner in (field.annotation, *get_args(field.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                yield from _keys(inner, key + ".")
 
 
 def config_schema() -> Mapping[str, Any]:

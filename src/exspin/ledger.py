@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,8 @@ def write_bytes(path: Path, data: bytes) -> None:
         os.replace(temporary, path)
         sync_directory(path.parent)
     except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise unwritable(path, error) from error
 
 
@@ -69,9 +71,7 @@ def unwritable(path: Path, error: OSError) -> RunError:
     """The one-line error for a place that cannot be written."""
     if error.errno == errno.ENOSPC:
         return RunError(f"{path}: the disk is full; free some space and run the same command again")
-    return RunError(
-        f"{path}: cannot be written ({error.strerror}); choose another directory with -o"
-    )
+    return RunError(f"{path}: cannot be written ({error.strerror}); choose another place")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -175,8 +175,9 @@ def run_lock(directory: Path) -> Iterator[None]:
                 f"{directory}: another run (process {holder}) is using this directory; "
                 "wait for it to end or choose another directory with -o"
             ) from error
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        with suppress(OSError):  # the number is for the message above; the lock holds without it
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, str(os.getpid()).encode(), 0)
         yield
     finally:
         os.close(handle)

@@ -177,6 +177,8 @@ def _directory(name: str) -> Path | None:
         return path
     if path.exists():
         raise ModelError(f"{name}: is a file; give the directory that holds config.json")
+    if name == "tiny":
+        raise ModelError("model 'tiny' is made by a run: give the checkpoint directory of a run")
     if name.startswith((".", "~", "/")) or name.count("/") > 1 or not name.strip():
         raise ModelError(f"{name!r}: no such directory; give a model directory or a hub id")
     return None

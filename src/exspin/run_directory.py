@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,7 +20,15 @@ import yaml
 from exspin.config import Config
 from exspin.data import Split
 from exspin.errors import ConfigError, RunError
-from exspin.ledger import digest_file, digest_json, read_json, run_lock, write_bytes, write_json
+from exspin.ledger import (
+    digest_file,
+    digest_json,
+    read_json,
+    run_lock,
+    unwritable,
+    write_bytes,
+    write_json,
+)
 
 CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"
@@ -35,6 +43,7 @@ PACKAGES = (
     "numpy",
 )
 MAY_CHANGE = frozenset({"rounds"})
+_HARMLESS = frozenset({".lock", CONFIG + ".tmp"})  # what a run killed at its very start leaves
 
 
 @dataclass(frozen=True)
@@ -67,25 +76,51 @@ def open_run(path: Path, config: Config, data: Mapping[str, str]) -> Iterator[Ru
     Raises `RunError` when another run holds it, when it holds something else, or when configuration or data are not
     those the run was started with.
     """
-    if path.is_dir() and not (path / CONFIG).exists():
-        strange = sorted(p.name for p in path.iterdir() if p.name not in {".lock", CONFIG + ".tmp"})
-        if strange:
-            raise RunError(
-                f"{path}: is not empty and holds no run ({strange[0]} …); choose another directory with -o"
-            )
+    check_place(path)
     with run_lock(path):
         if (path / CONFIG).exists():
             _check_config(path, config)
-        write_bytes(path / CONFIG, _to_yaml(config).encode())
-        _settle_environment(path / ENVIRONMENT, data)
+            _check_data(path, data)
+        try:
+            write_bytes(path / CONFIG, _to_yaml(config).encode())
+            _settle_environment(path / ENVIRONMENT, data)
+        except RunError:
+            _remove_if_empty(path)
+            raise
         yield RunDirectory(path)
+
+
+def check_place(path: Path) -> None:
+    """Raise `RunError` where a run cannot be: in a file, or beside things that are no run's. Writes nothing."""
+    try:
+        names = sorted(entry.name for entry in path.iterdir())
+    except FileNotFoundError:
+        names = []
+    except NotADirectoryError as error:
+        raise RunError(f"{path}: is not a directory; choose another place with -o") from error
+    except OSError as error:
+        raise unwritable(path, error) from error
+    if CONFIG in names:
+        return
+    if strange := [name for name in names if name not in _HARMLESS]:
+        raise RunError(
+            f"{path}: is not empty and holds no run ({strange[0]} …); choose another directory with -o"
+        )
+
+
+def _remove_if_empty(path: Path) -> None:
+    """Take back the directory of a run whose first file could not be written."""
+    if not (path / CONFIG).exists():
+        with suppress(OSError):
+            (path / ".lock").unlink()
+            path.rmdir()
 
 
 def read_run_config(path: Path) -> Config:
     """The configuration a run was started with. Raises `RunError` where there is no run."""
     try:
         return Config.model_validate(yaml.safe_load((path / CONFIG).read_text("utf-8")))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise RunError(f"{path}: holds no run (no {CONFIG}); give the directory of one") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"{path / CONFIG}: damaged; it was written when the run began") from error
@@ -130,17 +165,23 @@ def _changed_keys(before: Any, now: Any, prefix: str = "") -> Iterable[str]:
         yield prefix.rstrip(".")
 
 
+def _check_data(path: Path, data: Mapping[str, str]) -> None:
+    if not (path / ENVIRONMENT).exists():
+        return  # killed between the two files
+    before = read_json(path / ENVIRONMENT)["data"]
+    if changed := [name for name, digest in data.items() if before.get(name) != digest]:
+        raise RunError(
+            f"{path}: the data changed since the run began (split {', '.join(changed)}); "
+            "restore it, or use a new directory with -o"
+        )
+
+
 def _settle_environment(path: Path, data: Mapping[str, str]) -> None:
     here = {"platform": platform.platform(), "versions": versions()}
     if not path.exists():
         write_json(path, {**here, "data": dict(data), "resumed": []})
         return
     record = read_json(path)
-    if changed := [name for name, digest in data.items() if record["data"].get(name) != digest]:
-        raise RunError(
-            f"{path.parent}: the data changed since the run began (split {', '.join(changed)}); "
-            "restore it, or use a new directory with -o"
-        )
     last = record["resumed"][-1] if record["resumed"] else record
     if any(last[key] != here[key] for key in here):
         record["resumed"].append(here)

@@ -88,6 +88,10 @@ def score(
     With `extract`, predictions are model text and the statement is taken out first. Raises `DataError` where the file
     cannot be read or does not fit the split, and `ConfigError` for an unknown comparator.
     """
+    if verdicts is not None and verdicts.resolve() == predictions.resolve():
+        raise DataError(
+            f"{verdicts}: is the file of predictions; give verdicts a file of their own"
+        )
     texts = read_predictions(predictions, data.examples)
     if comparator.startswith(
         "test-suite"

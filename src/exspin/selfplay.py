@@ -39,7 +39,7 @@ from exspin.progress import Progress, Silent
 from exspin.prompt import TrimReport, signature, trim_report
 from exspin.records import Candidate, Example, Outcome, Pair, Prompt, Verdict
 from exspin.reporting import Summary, report
-from exspin.run_directory import RunDirectory, digest_split, open_run
+from exspin.run_directory import RunDirectory, check_place, digest_split, open_run
 from exspin.sql.execute import Executor
 from exspin.train import train_round, train_sft
 
@@ -59,6 +59,8 @@ def run(
     the user can mend, before anything is written where it can be known before; `TrainingStopped` where a guard stops.
     """
     show = progress or Silent()
+    config = config.resolved()
+    check_place(directory)
     set_threads(config.threads)
     table, start = _set_the_table(config, show)
     with (

@@ -1,7 +1,7 @@
 """The tokenizer of the built-in model: byte-level BPE that cuts schema and SQL so that names can be copied.
 
 A model this small learns to copy a name from the schema into the query only if both are the same tokens, so what stands
-before a name never becomes part of it. Digits stand alone. Needs no torch.
+before a name never becomes part of it. Digits go in groups of at most four. Needs no torch.
 """
 
 from __future__ import annotations
@@ -17,23 +17,34 @@ try:
 except ModuleNotFoundError as missing:
     raise MissingExtra("the tiny model", missing.name or "tokenizers", "train") from missing
 
-# Where it may cut. Spaces go to SQL keywords, commas and operators, so an identifier is the same bare
-# token in the schema and in the query, whatever stands before it (`, name`, `T1.name`, `SELECT name`, `(name`). Words of
-# a question keep their leading space when they are lower case; a capitalised word is bare, as it is inside quotes.
+# Where it may cut. A space goes to a keyword, an ordinary small word or a comma beside it, so a word that carries meaning
+# is the same bare token in the question, in the schema and in the query, whatever stands before it: `doctor salaries`,
+# `, salary`, `T1.salary`, `SELECT salary`, `(salary`.
 _KEYWORDS = (
     "SELECT|DISTINCT|FROM|WHERE|GROUP|ORDER|BY|HAVING|LIMIT|JOIN|LEFT|INNER|OUTER|ON|AS|AND|OR|NOT|IN|IS|NULL|"
     "LIKE|BETWEEN|EXISTS|UNION|ALL|INTERSECT|EXCEPT|ASC|DESC|CASE|WHEN|THEN|ELSE|END|COUNT|SUM|AVG|MIN|MAX"
+)
+_SMALL_WORDS = (
+    "a|about|an|any|are|at|be|been|both|but|can|could|did|do|does|each|either|every|find|for|get|give|had|has|have|how|"
+    "i|it|its|many|me|more|most|much|need|no|of|one|only|over|please|show|tell|than|that|the|their|them|there|"
+    "these|they|this|those|to|together|under|want|was|we|were|what|which|who|whose|will|with|without|would|you"
+)
+_TYPES = (
+    "integer|int|text|varchar|char|real|float|double|numeric|decimal|date|datetime|bool|boolean"
 )
 _PIECES = "|".join(
     (
         r"(?:^|\n+)(?:table|view) ",  # a schema line; the name that follows is bare too
         rf" ?(?i:\b(?:{_KEYWORDS})(?![\p{{L}}\p{{N}}_])) ?",
+        rf" ?(?i:\b(?:{_SMALL_WORDS})(?![\p{{L}}\p{{N}}_])) ?",
+        rf" (?:{_TYPES})(?: primary key)?(?![\p{{L}}\p{{N}}_])",
         r"\b[Tt]\p{Nd}(?![\p{L}\p{N}_])",  # T1, T2: aliases
-        r"\p{N}",
-        r"[ _]?\p{Ll}+",
+        r"\p{N}{1,4}",
+        r"_?\p{Ll}+",
         r"_?\p{Lu}\p{Ll}+",
         r"_?[\p{L}\p{M}]+?(?=\p{Lu}\p{Ll}|[^\p{L}\p{M}]|$)",
         r" ?[=<>!|]+ ?",
+        r" \(",
         r"[,:;] ?",
         r"\n+",
         r" +",

@@ -14,7 +14,7 @@ from pathlib import Path
 from exspin.data.builtin import SPLITS as BUILTIN_SPLITS
 from exspin.data.builtin import load_builtin
 from exspin.data.spider import SPIDER, SPIDER_SYN, load_spider
-from exspin.data.splits import Split, describe_missing, select_questions
+from exspin.data.splits import Split, describe_missing, joined, select_questions
 from exspin.errors import DataError
 
 __all__ = [
@@ -80,12 +80,15 @@ def roles(spec: str) -> Roles:
 
 
 def load(spec: str, split: str, *, cache: Path | None = None) -> Split:
-    """Load one split. `cache` is where the built-in databases are kept; None: the user's cache directory.
+    """Load one split, or several with commas as one. `cache` is where the built-in databases are kept; None: the user's cache
+    directory.
 
     Raises `DataError` for the SPEC, the split's name, a file or a row; `DatabaseError` for a database file that is there
     and cannot be used. Databases that are not there at all are listed in `Split.missing`: see `describe_missing`.
     """
     parsed = parse_spec(spec)
+    if "," in split:
+        return joined([load(spec, name.strip(), cache=cache) for name in split.split(",")])
     if split not in parsed.splits:
         raise DataError(f"data {spec!r}: {_unknown('split', split, parsed.splits)}")
     if parsed.folder is None:

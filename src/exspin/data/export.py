@@ -1,8 +1,9 @@
-"""A split as files for other tools: `SPLIT.jsonl` with question, gold and hardness, and `databases/NAME.sqlite`."""
+"""Splits as files for other tools: `SPLIT.jsonl` with question, gold and hardness, and `databases/NAME.sqlite`."""
 
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,14 @@ from exspin.ledger import unwritable, write_jsonl
 class Export:
     """What was written."""
 
-    file: Path
+    files: tuple[Path, ...]  # one for each split
     questions: int
     databases: int
     missing: int  # databases that are not there
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "file": str(self.file),
+            "files": [str(file) for file in self.files],
             "questions": self.questions,
             "databases": self.databases,
             "missing": self.missing,
@@ -31,31 +32,60 @@ class Export:
 
 
 def export(spec: str, split: str, directory: Path) -> Export:
-    """Write a split into a directory. Raises `RunError` where that holds other files or cannot be written."""
-    data = with_hardness(load(spec, split))
-    file = directory / f"{split}.jsonl"
-    if directory.exists() and (not directory.is_dir() or file.exists()):
-        raise RunError(f"{file}: exists already; choose a new directory with -o")
-    write_jsonl(
-        file,
-        (
-            {
-                "index": e.index,
-                "example_id": e.example_id,
-                "db_id": e.db_id,
-                "question": e.question,
-                "query": e.query,
-                "evidence": e.evidence,
-                "hardness": e.hardness,
-                "handwritten": e.handwritten,
-            }
-            for e in data.examples
-        ),
-    )
+    """Write a split, or several with commas, into a new or empty directory.
+
+    Raises `RunError` where that holds anything or cannot be written; nothing is left there then.
+    """
+    whole = load(spec, split)  # also checks that the splits do not overlap
+    parts = [with_hardness(load(spec, name.strip())) for name in split.split(",")]
+    made = _make_empty(directory)
+    files = [directory / f"{part.name}.jsonl" for part in parts]
     try:
-        (directory / "databases").mkdir(exist_ok=True)
-        for name, database in data.databases.items():
+        (directory / "databases").mkdir()
+        for name, database in whole.databases.items():
             shutil.copyfile(database.path, directory / "databases" / f"{name}.sqlite")
+        for part, file in zip(parts, files, strict=True):
+            write_jsonl(
+                file,
+                (
+                    {
+                        "index": e.index,
+                        "example_id": e.example_id,
+                        "db_id": e.db_id,
+                        "question": e.question,
+                        "query": e.query,
+                        "evidence": e.evidence,
+                        "hardness": e.hardness,
+                        "handwritten": e.handwritten,
+                    }
+                    for e in part.examples
+                ),
+            )
+    except (OSError, RunError) as error:
+        _take_back(directory, files, made)
+        raise error if isinstance(error, RunError) else unwritable(directory, error) from error
+    return Export(tuple(files), len(whole.examples), len(whole.databases), len(whole.missing))
+
+
+def _make_empty(directory: Path) -> bool:
+    """Make the directory; False where it was there, empty."""
+    try:
+        directory.mkdir(parents=True)
+        return True
+    except FileExistsError:
+        if directory.is_dir() and not any(directory.iterdir()):
+            return False
+        raise RunError(
+            f"{directory}: exists and is not empty; choose a new directory with -o"
+        ) from None
     except OSError as error:
         raise unwritable(directory, error) from error
-    return Export(file, len(data.examples), len(data.databases), len(data.missing))
+
+
+def _take_back(directory: Path, files: list[Path], made: bool) -> None:
+    shutil.rmtree(directory / "databases", ignore_errors=True)
+    for file in files:
+        file.unlink(missing_ok=True)
+    if made:
+        with suppress(OSError):
+            directory.rmdir()

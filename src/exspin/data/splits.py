@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 
+from exspin.errors import DataError
 from exspin.ledger import digest_bytes
 from exspin.records import Database, Example
 
@@ -30,6 +31,25 @@ class Split:
     def usable(self) -> tuple[Example, ...]:
         """The questions whose database is there."""
         return tuple(e for e in self.examples if e.db_id in self.databases)
+
+
+def joined(splits: Sequence[Split]) -> Split:
+    """Several splits of one SPEC as one, in the order given; `index` counts on. Raises `DataError` where they overlap."""
+    examples: list[Example] = []
+    seen: dict[str, str] = {}
+    missing: Counter[str] = Counter()
+    for split in splits:
+        for example in split.examples:
+            if other := seen.get(example.example_id):
+                raise DataError(
+                    f"{split.spec}: {other!r} and {split.name!r} share {example.example_id}; name one of them"
+                )
+            seen[example.example_id] = split.name
+            examples.append(replace(example, index=len(examples)))
+        missing.update(split.missing)
+    databases = {name: database for split in splits for name, database in split.databases.items()}
+    name = ",".join(split.name for split in splits)
+    return Split(splits[0].spec, name, tuple(examples), databases, dict(missing))
 
 
 def describe_missing(split: Split) -> str | None:

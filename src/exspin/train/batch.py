@@ -187,20 +187,21 @@ def micro_batches(
     return result
 
 
-# A prefix token costs a branch its keys and values, about a sixth of what a token of its own keeps for the backward pass.
-PREFIX_SHARE = 6
+# A prefix token costs a row that reads it its keys and values, about a sixth of what a token of its own keeps for the
+# backward pass; a row holds about two questions.
+PREFIX_SHARE = 12
 
 
 def _fill(
     rows: Sequence[Row], members: Sequence[int], prefix: tuple[int, ...], budget: int
 ) -> Iterator[Micro]:
-    """Micro-batches of rows of like length, so that padding is small."""
+    """Micro-batches of rows of like length, so that padding is small where nothing is packed."""
     own = {i: rows[i].longest - len(prefix) for i in members}
     batch: list[int] = []
     sequences = 0
     for index in sorted(members, key=lambda i: (own[i], i)):
         added = len(rows[index].answers)
-        # In this order the newest row is the longest: all are padded to it.
+        # In this order the newest row is the longest: without packing all are padded to it.
         cost = len(prefix) + (sequences + added) * (own[index] + len(prefix) // PREFIX_SHARE)
         if batch and cost > budget:
             yield _micro(rows, batch, prefix)

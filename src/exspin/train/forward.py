@@ -1,7 +1,7 @@
 """Log-probs of answers, computed the same way for the policy in training and for its reference.
 
 Three ways, in the order they are tried: SHARED reads a schema prefix once and lets every question of its database
-continue from its keys and values (autograd flows through the cache); PLAIN reads every sequence in full; FULL also
+continue from its keys and values (autograd flows through the cache), several of them packed into a row; PLAIN reads every sequence in full; FULL also
 computes the logits of every position, as any model can. The first two keep logits to the answers alone. A model for
 which a way is not exact (its attention window or its state crosses branches) is found by comparing with FULL on real
 rows before training, and the next way is taken.
@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 # Summed over an answer, against the plain way; rounding alone stays a hundred times below in float32.
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 1.0, torch.float16: 0.2}
 PARITY_ROWS = 4
+ROW_TOKENS = 160  # a few short answers of one database side by side
 # Bytes that a micro-batch may keep for the backward pass, and floats that a token keeps in a layer, in hidden sizes.
 ROOM = {"cpu": 1.5e9, "cuda": 12e9}
 FLOATS_PER_TOKEN = 24
@@ -54,34 +56,88 @@ class Forward:
     def answer_logps(self, micro: Micro) -> Tensor:
         """Summed log-prob of each sequence's answer (B), differentiable. The model is left in eval mode: no dropout."""
         model, device = self.policy.model, self.policy.device
-        longest = max(map(len, micro.sequences))
-        ids_BT = torch.full((len(micro.sequences), longest), self.policy.pad_id)
-        answer_BT = torch.zeros(ids_BT.shape, dtype=torch.bool)
-        for row, (ids, start) in enumerate(zip(micro.sequences, micro.starts, strict=True)):
-            ids_BT[row, : len(ids)] = torch.tensor(ids)
-            answer_BT[row, start : len(ids)] = True
-        ids_BT, answer_BT = ids_BT.to(device), answer_BT.to(device)
-        # Padding stands to the right of every real token, so the causal mask alone keeps it out.
+        # Behind a shared prefix, short sequences stand side by side in rows; else each has a row of its own, and padding
+        # to the right of every real token, so that the causal mask alone keeps it out.
+        layout = pack(micro.sequences, ROW_TOKENS if micro.prefix else 0)
+        ids_RT = torch.full((layout.rows, layout.width), self.policy.pad_id)
+        for ids, start in zip(micro.sequences, layout.starts, strict=True):
+            ids_RT.view(-1)[start : start + len(ids)] = torch.tensor(ids)
         model.eval()
-        cache = None
+        context: dict[str, Any] = {"use_cache": False}
         if micro.prefix:
             cache = DynamicCache(config=model.config)
             prefix_1P = torch.tensor([micro.prefix], device=device)
             with _head_reads(self.policy, torch.zeros(0, dtype=torch.long, device=device)):
                 model(input_ids=prefix_1P, past_key_values=cache, use_cache=True)
-            cache.batch_repeat_interleave(len(micro.sequences))
-        # The logits before a token predict it.
-        before_N = (answer_BT[:, 1:].flatten()).nonzero()[:, 0]
-        before_N = before_N + torch.div(before_N, longest - 1, rounding_mode="floor")
-        targets_N = ids_BT[:, 1:][answer_BT[:, 1:]]
-        with _head_reads(self.policy, before_N if self.way is not Way.FULL else None):
-            output = model(input_ids=ids_BT, past_key_values=cache, use_cache=cache is not None)
+            cache.batch_repeat_interleave(layout.rows)
+            position_RT, mask_R1TS = layout.sight(len(micro.prefix))
+            context = {
+                "past_key_values": cache,
+                "use_cache": True,
+                "position_ids": position_RT.to(device),
+                "attention_mask": mask_R1TS.to(device),
+            }
+        answers = [
+            range(start + first, start + len(ids))
+            for ids, first, start in zip(micro.sequences, micro.starts, layout.starts, strict=True)
+        ]
+        at_N = torch.tensor([place for answer in answers for place in answer], device=device)
+        ids_RT = ids_RT.to(device)
+        with _head_reads(self.policy, at_N - 1 if self.way is not Way.FULL else None):
+            output = model(input_ids=ids_RT, **context)
         logits_NV = output.logits.flatten(0, 1)
         if self.way is Way.FULL:
-            logits_NV = logits_NV[before_N]
-        logps_BT = torch.zeros(answer_BT.shape, device=device)
-        logps_BT = logps_BT.masked_scatter(answer_BT, token_logps(logits_NV, targets_N))
-        return sequence_logps(logps_BT, answer_BT)
+            logits_NV = logits_NV[at_N - 1]  # the logits before a token predict it
+        lengths_B = torch.tensor([len(answer) for answer in answers], device=device)
+        mask_BT = torch.arange(int(lengths_B.max()), device=device) < lengths_B[:, None]
+        logps_BT = torch.zeros(mask_BT.shape, device=device)
+        logps_BT = logps_BT.masked_scatter(mask_BT, token_logps(logits_NV, ids_RT.view(-1)[at_N]))
+        return sequence_logps(logps_BT, mask_BT)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where each sequence stands in a batch of `rows` × `width` tokens, counted through the flattened batch."""
+
+    rows: int
+    width: int
+    starts: tuple[int, ...]
+    lengths: tuple[int, ...]
+
+    def sight(self, prefix: int) -> tuple[Tensor, Tensor]:
+        """Position of every token (R, T), and what it sees: the whole prefix and its own sequence up to itself
+        (R, 1, T, P + T). Padding sees the prefix, so that no row of the mask is empty."""
+        owner_N = torch.full((self.rows * self.width,), -1)
+        position_N = torch.full((self.rows * self.width,), prefix)
+        for number, (start, length) in enumerate(zip(self.starts, self.lengths, strict=True)):
+            owner_N[start : start + length] = number
+            position_N[start : start + length] += torch.arange(length)
+        owner_RT = owner_N.view(self.rows, self.width)
+        own_RTT = (owner_RT[:, :, None] == owner_RT[:, None, :]).tril()
+        prefix_RTP = torch.ones(self.rows, self.width, prefix, dtype=torch.bool)
+        mask_RTS = torch.cat([prefix_RTP, own_RTT], dim=-1)
+        return position_N.view(self.rows, self.width), mask_RTS[:, None]
+
+
+def pack(sequences: Sequence[Sequence[int]], width: int) -> Layout:
+    """Put sequences side by side into rows of `width` tokens, the longest first, each into the first row with room.
+
+    Rows are as wide as the longest sequence at least; with a width of 0 every sequence has its own row.
+    """
+    alone = width == 0
+    width = max(width, max(map(len, sequences)))
+    filled: list[int] = []
+    starts = [0] * len(sequences)
+    order = range(len(sequences))
+    for index in order if alone else sorted(order, key=lambda i: (-len(sequences[i]), i)):
+        length = len(sequences[index])
+        fits = (row for row, used in enumerate(filled) if used + length <= width)
+        row = len(filled) if alone else next(fits, len(filled))
+        if row == len(filled):
+            filled.append(0)
+        starts[index] = row * width + filled[row]
+        filled[row] += length
+    return Layout(len(filled), width, tuple(starts), tuple(map(len, sequences)))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from exspin.config import LearningConfig, SftConfig, at_round
-from exspin.errors import DataError, TrainingStopped
+from exspin.errors import ConfigError, DataError, TrainingStopped
 from exspin.ledger import digest_bytes, digest_json, write_bytes, write_json, write_jsonl
 from exspin.model import Policy, save_policy
 from exspin.presets import Preset, preset
@@ -33,9 +33,11 @@ from exspin.train import checkpoint
 from exspin.train.batch import Micro, Row, make_rows, plan_steps
 from exspin.train.forward import Forward, choose_forward
 from exspin.train.losses import pair_loss, total
+from exspin.train.optimizer import make_optimizer
 
 logger = logging.getLogger(__name__)
 
+Lr = TypeVar("Lr", float, float | tuple[float, ...])
 Advance = Callable[[int], None]  # called with the number of questions learned since the last call
 
 FLOOR = 0.1  # the learning rate ends at this share of its peak
@@ -89,6 +91,7 @@ class Settings:
     """What SFT and a round have in common."""
 
     preset: str
+    optimizer: str
     lr: float
     lam: float
     alpha: float
@@ -127,7 +130,8 @@ def train_sft(
     """
     settings = Settings(
         preset="sft",
-        lr=config.lr,
+        optimizer=config.optimizer or "adamw",
+        lr=_set(config.lr, "sft.lr"),
         lam=0.0,
         alpha=1.0,
         epochs=config.epochs,
@@ -161,7 +165,8 @@ def train_round(
     rule = preset(config.preset)
     settings = Settings(
         preset=config.preset,
-        lr=at_round(config.lr, round_number),
+        optimizer="adamw",
+        lr=at_round(_set(config.lr, "learning.lr"), round_number),
         lam=at_round(config.lambda_, round_number),
         alpha=rule.alpha if config.alpha is None else at_round(config.alpha, round_number),
         epochs=config.epochs,
@@ -176,6 +181,13 @@ def train_round(
         policy.tokenizer, policy.end_id, examples, prompts, _weighted(wrong), _MEASURE
     )
     return _train(policy, rows, measured, settings, round_number, seed, directory, notes, progress)
+
+
+def _set(value: Lr | None, key: str) -> Lr:
+    """A rate that a resolved configuration has."""
+    if value is None:
+        raise ConfigError(f"{key}: give a number, or use Config.resolved(), which fills it in")
+    return value
 
 
 _NOT_WRONG = (Outcome.MATCH, Outcome.INFRA, Outcome.GOLD_UNUSABLE)
@@ -344,7 +356,9 @@ class SelfPlayTrainer(Trainer):
         self.lines: list[StepLog] = []
         self.started = time.monotonic()
         model = forward.policy.model
-        self.adamw = optimizer = _optimizer(model, settings)
+        self.optimizer_ = optimizer = make_optimizer(
+            model, name=settings.optimizer, lr=settings.lr, weight_decay=settings.weight_decay
+        )
         self.done = self._resume(model, optimizer)
         self.steps = steps[self.done :]
         self.progress(sum(map(len, steps[: self.done])))
@@ -416,7 +430,7 @@ class SelfPlayTrainer(Trainer):
             raise self._not_finite(f"the gradient is not finite ({float(norm)})", chosen)
         self.pending = parts.log(
             step=self.done + self.state.global_step + 1,
-            lr=self.adamw.param_groups[0]["lr"],
+            lr=self.optimizer_.param_groups[-1]["lr"],
             grad_norm=float(norm),
             questions=len(chosen),
             pairs=pairs_in_step,
@@ -488,7 +502,7 @@ class SelfPlayTrainer(Trainer):
                 self.directory / "resume",
                 done,
                 self.forward.policy.model,
-                self.adamw,
+                self.optimizer_,
                 made_from=self.made_from,
                 notes={"lines": [asdict(line) for line in self.lines], "seconds": self.seconds},
             )
@@ -538,17 +552,6 @@ class _Parts:
             grad_norm=grad_norm,
             questions=questions,
         )
-
-
-def _optimizer(model: torch.nn.Module, settings: Settings) -> torch.optim.AdamW:
-    """AdamW that decays matrices alone. Fused: on two CPU cores several times faster than the loop."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.dim() >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    fused = trained[0].device.type in ("cpu", "cuda")
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.lr, fused=fused)
 
 
 def _schedule(step: int, steps: int, warmup: float) -> float:

@@ -1,0 +1,90 @@
+"""The configuration: what a file and `--set` may say, what is refused and how, schedules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exspin.config import COMPARATORS, PRESETS, Config, at_round, config_schema, load_config
+from exspin.errors import ConfigError
+from exspin.presets import PRESETS as TABLE
+
+
+def test_without_a_file_the_defaults_hold() -> None:
+    assert load_config() == Config()
+
+
+def test_a_file_then_what_is_set(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("seed: 3\nlearning:\n  lambda: [0.1, 0.2]\n  lr: 1e-4\n")
+    config = load_config(tmp_path / "run.yaml", ["seed=4", "sft.lr=2e-3", "lora={rank: 8}"])
+    assert config.seed == 4
+    assert config.learning.lambda_ == (0.1, 0.2)
+    assert config.learning.lr == 1e-4 and config.sft.lr == 2e-3
+    assert config.lora is not None and config.lora.rank == 8
+
+
+def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("# nothing yet\n")
+    assert load_config(tmp_path / "run.yaml") == Config()
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    config = load_config(None, ["learning.lambda=[0.5, 0.1]", "lora={rank: 4}", "learning.alpha=0"])
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config.to_dict()))
+    assert load_config(tmp_path / "run.yaml") == config
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("sed=1", "unknown key 'sed'; did you mean 'seed'?"),
+        ("learning.lamda=1", "did you mean 'learning.lambda'?"),
+        ("K=0", "did you mean 'generation.k'?"),
+        ("lr=1", "did you mean 'sft.lr' or 'learning.lr'?"),
+        ("lora.rnk=1", "did you mean 'lora.rank'?"),
+        ("learning.lr=nan", "configuration: learning.lr = 'nan': Input should be a finite number"),
+        ("learning.lr=[0.1, -.inf]", "learning.lr.1 = -inf"),
+        ("learning.lr=[]", "learning.lr = []"),
+        ("learning.preset=spni", "learning.preset = 'spni'"),
+        ("seed.deeper=1", "seed = {'deeper': 1}"),
+        ("seed", "expected key=value"),
+        ("seed=[", "the value is not YAML"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_with_key_and_value(setting: str, said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_config(None, [setting])
+    assert said in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_environment_fills_in_the_data_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WHERE", "/data")
+    config = load_config(None, ["data=spider:$WHERE/spider", "model=$WHERE/model"])
+    assert config.data == "spider:/data/spider" and config.model == "$WHERE/model"
+    monkeypatch.delenv("WHERE")
+    with pytest.raises(ConfigError, match="WHERE, which is not set"):
+        load_config(None, ["data=spider:${WHERE}/spider"])
+
+
+def test_a_schedule_keeps_its_last_value() -> None:
+    assert [at_round((3.0, 2.0), t) for t in (1, 2, 3, 9)] == [3.0, 2.0, 2.0, 2.0]
+    assert at_round(0.5, 7) == 0.5
+
+
+@given(st.lists(st.floats(0.01, 10), min_size=1, max_size=5), st.integers(1, 100))
+def test_every_round_of_a_schedule_has_a_value(values: list[float], round_number: int) -> None:
+    assert at_round(tuple(values), round_number) in values
+
+
+def test_lists_of_names_agree_with_what_they_name() -> None:
+    schema = config_schema()["$defs"]
+    assert (
+        tuple(schema["LearningConfig"]["properties"]["preset"]["enum"]) == PRESETS == tuple(TABLE)
+    )
+    assert tuple(schema["FeedbackConfig"]["properties"]["comparator"]["enum"]) == COMPARATORS

@@ -1,0 +1,115 @@
+"""Answers to a split become one verdict a row, with a sampler that writes what it is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from exspin.config import Config, FeedbackConfig, GenerationConfig, PromptConfig
+from exspin.data import Split, load, with_hardness
+from exspin.errors import DataError
+from exspin.evaluation import (
+    Evaluation,
+    evaluate_split,
+    greedy,
+    limits_of,
+    make_prompts,
+    write_predictions,
+)
+from exspin.generate.scripted import ScriptedSampler
+from exspin.progress import Silent
+from exspin.records import Outcome, Prompt
+from exspin.sql.execute import Executor
+
+
+def answered(data: Split, answers: list[str]) -> Evaluation:
+    """The evaluation of a model that answers question n of the file with `answers[n]`."""
+    prompts = make_prompts(None, data.usable(), data.databases, PromptConfig())
+    place = {e.example_id: e.index for e in data.examples}
+
+    def answer(prompt: Prompt, k: int, round_number: int) -> str:
+        assert k == 0  # evaluation asks once
+        return answers[place[prompt.example_id]]
+
+    with Executor(workers=1) as executor:
+        return evaluate_split(ScriptedSampler(answer), data, prompts, executor, "default", Silent())
+
+
+@pytest.fixture
+def dev(small_spider: Path) -> Split:
+    """Six questions of `farm`, then six of `lost`, whose database is missing."""
+    return with_hardness(load(f"spider:{small_spider}", "dev"))
+
+
+ANSWERS = [
+    "```sql\nSELECT count(*) FROM pet;\n```",  # right, and taken out of the text
+    "SELECT nickname FROM pet",
+    "I do not know.",
+    "SELECT name FROM pet WHERE kind = 'cat'",
+    "SELECT name FROM pet ORDER BY age",
+    "DELETE FROM pet",
+]
+
+
+def test_counts_add_up_with_missing_databases_counted(dev: Split) -> None:
+    result = answered(dev, ANSWERS)
+    score = result.score
+    assert [v.outcome for v in result.verdicts] == [
+        Outcome.MATCH,
+        Outcome.ERROR,
+        Outcome.NOT_A_QUERY,
+        Outcome.MISMATCH,
+        Outcome.MATCH,
+        Outcome.DENIED,
+        *[Outcome.GOLD_UNUSABLE] * 6,
+    ]
+    assert (score.n, score.scored, score.gold_unusable, score.ex) == (12, 6, 6, 2 / 6)
+    assert sum(score.outcomes.values()) == 12
+    assert sum(part.n for part in score.by_hardness.values()) == 12
+    assert {name: part.scored for name, part in score.by_database.items()} == {"farm": 6, "lost": 0}
+    assert {v.detail for v in result.verdicts[6:]} == {"database_missing"}
+
+
+def test_only_questions_that_can_be_executed_are_asked(dev: Split) -> None:
+    result = answered(dev, ANSWERS)
+    assert [c.example_id for c in result.candidates] == [e.example_id for e in dev.usable()]
+    assert [v.example_id for v in result.verdicts] == [e.example_id for e in dev.examples]
+
+
+def test_predictions_have_a_line_for_every_row(dev: Split, tmp_path: Path) -> None:
+    write_predictions(tmp_path / "p.jsonl", answered(dev, ANSWERS))
+    rows = [json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()]
+    assert len(rows) == 12
+    assert (rows[0]["text"], rows[0]["sql"]) == (ANSWERS[0], "SELECT count(*) FROM pet")
+    assert (rows[11]["text"], rows[11]["outcome"]) == ("", "gold_unusable")
+
+
+def test_a_prompt_shows_the_schema_and_ends_with_the_question(dev: Split) -> None:
+    first, second, *_ = make_prompts(None, dev.usable(), dev.databases, PromptConfig())
+    assert "table pet (pet_id integer primary key, name text: Ada | Bo" in first.text
+    assert first.text.endswith("question: How many pets are there?\nsql:")
+    assert first.text[: first.prefix_chars] == second.text[: second.prefix_chars]
+
+
+def test_the_configuration_reaches_limits_and_decoding() -> None:
+    feedback = FeedbackConfig(timeout_s=1.5, max_rows=10, max_bytes=20, memory_mb=64)
+    limits = limits_of(feedback)
+    assert (limits.timeout_s, limits.max_rows, limits.max_bytes, limits.memory_mb) == (
+        1.5,
+        10,
+        20,
+        64,
+    )
+    decoding = greedy(GenerationConfig(temperature=1.3, top_p=0.5, batch_size=3), 17, seed=5)
+    assert (decoding.temperature, decoding.top_p) == (0.0, 1.0)
+    assert (decoding.max_new_tokens, decoding.batch_size, decoding.seed) == (17, 3, 5)
+
+
+def test_bad_data_are_found_before_a_model_is_loaded(small_spider: Path) -> None:
+    pytest.importorskip("torch")
+    from exspin.evaluation import evaluate
+
+    with pytest.raises(DataError, match="did you mean 'dev'"):
+        evaluate("no/such/model/anywhere", f"spider:{small_spider}", "dve", config=Config())

@@ -1,0 +1,109 @@
+"""Opening a run directory: what it writes first, what it goes on with, what it refuses without a change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from exspin.config import Config, load_config
+from exspin.errors import ConfigError, RunError
+from exspin.ledger import read_json, run_lock
+from exspin.run_directory import RunDirectory, check_place, open_run, read_run_config, versions
+
+DATA = {"train": "a", "dev": "b"}
+
+
+def started(path: Path, **changes: object) -> Path:
+    with open_run(path, Config().model_copy(update=changes), DATA):
+        pass
+    return path
+
+
+def test_the_resolved_configuration_comes_first(tmp_path: Path) -> None:
+    place = started(tmp_path / "run", seed=7)
+    assert yaml.safe_load((place / "config.yaml").read_text())["learning"]["lambda"] == 0.1
+    assert read_run_config(place).seed == 7
+    record = read_json(place / "environment.json")
+    assert record["data"] == DATA and record["versions"] == versions() and record["resumed"] == []
+
+
+def test_paths(tmp_path: Path) -> None:
+    place = RunDirectory(tmp_path)
+    assert place.checkpoint(0) == tmp_path / "sft" / "checkpoint"
+    assert place.stage(2) == tmp_path / "round-2"
+
+
+def test_the_same_again_and_more_rounds_are_welcome(tmp_path: Path) -> None:
+    place = started(tmp_path / "run")
+    started(place)
+    started(place, rounds=5)
+    assert read_run_config(place).rounds == 5
+
+
+def test_another_configuration_is_refused_by_its_key(tmp_path: Path) -> None:
+    place = started(tmp_path / "run")
+    before = (place / "config.yaml").read_bytes()
+    other = load_config(None, ["learning.lambda=0.7", "rounds=9"])
+    with (
+        pytest.raises(RunError, match=r"\(learning\.lambda changed\)"),
+        open_run(place, other, DATA),
+    ):
+        pass
+    assert (place / "config.yaml").read_bytes() == before
+
+
+def test_other_data_are_refused_by_their_split(tmp_path: Path) -> None:
+    place = started(tmp_path / "run")
+    before = (place / "config.yaml").read_bytes()
+    with (
+        pytest.raises(RunError, match=r"data changed since the run began \(split dev\)"),
+        open_run(place, Config(rounds=9), {**DATA, "dev": "c"}),
+    ):
+        pass
+    assert (place / "config.yaml").read_bytes() == before
+
+
+def test_another_environment_is_noted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = started(tmp_path / "run")
+    monkeypatch.setattr("exspin.run_directory.versions", lambda: {"torch": "99"})
+    started(place)
+    started(place)
+    (resumed,) = read_json(place / "environment.json")["resumed"]
+    assert resumed["versions"] == {"torch": "99"}
+
+
+def test_a_place_that_holds_other_things_or_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"notes\.txt"):
+        check_place(tmp_path)
+    with pytest.raises(RunError, match="not a directory"):
+        check_place(tmp_path / "notes.txt")
+    check_place(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_start_that_was_killed_at_once_is_no_other_thing(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").touch()
+    (tmp_path / "run" / "config.yaml.tmp").write_text("half")
+    started(tmp_path / "run")
+
+
+def test_a_second_run_waits_outside(tmp_path: Path) -> None:
+    with (
+        run_lock(tmp_path / "run"),
+        pytest.raises(RunError, match="another run"),
+        open_run(tmp_path / "run", Config(), DATA),
+    ):
+        pass
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_no_run_and_a_damaged_one(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="holds no run"):
+        read_run_config(tmp_path)
+    (tmp_path / "config.yaml").write_text("seed: [")
+    with pytest.raises(ConfigError, match="damaged"):
+        read_run_config(tmp_path)
