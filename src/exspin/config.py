@@ -39,7 +39,7 @@ class SelectionConfig(_Section):
 
     train_questions: Count | None = Field(None, description="SFT trains on this many questions")
     train_databases: Count | None = Field(None, description="taken from this many databases")
-    round_questions: Count | None = Field(None, description="questions each round samples")
+    round_questions: Count | None = Field(1500, description="questions each round samples")
     dev_questions: Count | None = Field(None, description="questions that choose the round")
     test_questions: Count | None = Field(None, description="questions scored of each test split")
 
@@ -60,8 +60,8 @@ class TinyConfig(_Section):
     """Shape of the built-in model, used when `model` is `tiny`. At most 10 M parameters with the defaults."""
 
     layers: Count = Field(4, description="transformer blocks")
-    width: Count = Field(256, description="size of a hidden state; a multiple of twice `heads`")
-    heads: Count = Field(4, description="attention heads")
+    width: Count = Field(192, description="size of a hidden state; a multiple of twice `heads`")
+    heads: Count = Field(3, description="attention heads")
     vocabulary: Annotated[int, Field(ge=300)] = Field(3000, description="tokens, at most")
 
 
@@ -78,7 +78,7 @@ class LoraConfig(_Section):
 class SftConfig(_Section):
     """Supervised fine-tuning on gold, before the rounds."""
 
-    epochs: NotNegative = Field(6.0, description="passes over the training questions; 0 skips SFT")
+    epochs: NotNegative = Field(2.8, description="passes over the training questions; 0 skips SFT")
     optimizer: Literal["adamw", "muon"] | None = Field(
         None, description="None: muon for the tiny model, which is made from scratch, else adamw"
     )

@@ -19,7 +19,7 @@ from exspin.model import encode_answer, encode_prompt
 from exspin.presets import Preset
 from exspin.records import Example, Pair, Prompt
 
-DATABASES_IN_STEP = 4  # fewer share more and mix less
+DATABASES_IN_STEP = 2  # fewer share more and mix less
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,5 +59,5 @@ class _MuonAdamW(torch.optim.Optimizer):
         if closure is not None:
             raise RuntimeError("a closure is not supported")
         for part in self._parts:
-            part.step()
+            part.step()  # type: ignore[no-untyped-call,unused-ignore]
         return None

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -37,7 +37,6 @@ from exspin.train.optimizer import make_optimizer
 
 logger = logging.getLogger(__name__)
 
-Lr = TypeVar("Lr", float, float | tuple[float, ...])
 Advance = Callable[[int], None]  # called with the number of questions learned since the last call
 
 FLOOR = 0.1  # the learning rate ends at this share of its peak
@@ -131,7 +130,7 @@ def train_sft(
     settings = Settings(
         preset="sft",
         optimizer=config.optimizer or "adamw",
-        lr=_set(config.lr, "sft.lr"),
+        lr=at_round(_given(config.lr, "sft.lr"), 1),
         lam=0.0,
         alpha=1.0,
         epochs=config.epochs,
@@ -166,7 +165,7 @@ def train_round(
     settings = Settings(
         preset=config.preset,
         optimizer="adamw",
-        lr=at_round(_set(config.lr, "learning.lr"), round_number),
+        lr=at_round(_given(config.lr, "learning.lr"), round_number),
         lam=at_round(config.lambda_, round_number),
         alpha=rule.alpha if config.alpha is None else at_round(config.alpha, round_number),
         epochs=config.epochs,
@@ -183,11 +182,11 @@ def train_round(
     return _train(policy, rows, measured, settings, round_number, seed, directory, notes, progress)
 
 
-def _set(value: Lr | None, key: str) -> Lr:
+def _given(lr: float | tuple[float, ...] | None, key: str) -> float | tuple[float, ...]:
     """A rate that a resolved configuration has."""
-    if value is None:
+    if lr is None:
         raise ConfigError(f"{key}: give a number, or use Config.resolved(), which fills it in")
-    return value
+    return lr
 
 
 _NOT_WRONG = (Outcome.MATCH, Outcome.INFRA, Outcome.GOLD_UNUSABLE)
