@@ -86,7 +86,9 @@ class World:
     def sft(
         self, policy: Policy, directory: Path, seed: int = 0, **settings: object
     ) -> TrainingLog:
-        config = SftConfig(**{"epochs": 2, "batch_size": 3, "save_steps": 2, **settings})
+        config = SftConfig(
+            **{"epochs": 2, "lr": 1.5e-3, "batch_size": 3, "save_steps": 2, **settings}
+        )
         return train_sft(
             policy, self.examples, self.prompts, config, seed=seed, directory=directory, notes={}
         )

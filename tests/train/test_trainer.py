@@ -77,7 +77,7 @@ def test_how_a_step_is_cut_into_micro_batches_changes_nothing(world, tmp_path, m
 def test_progress_counts_questions(world, tmp_path):
     seen = []
     policy = world.policy()
-    config = trainer_module.SftConfig(epochs=1.5, batch_size=3)
+    config = trainer_module.SftConfig(epochs=1.5, lr=1.5e-3, batch_size=3)
     trainer_module.train_sft(
         policy, world.examples, world.prompts, config, seed=0, directory=tmp_path, notes={}, progress=seen.append,
     )  # fmt: skip
@@ -350,3 +350,26 @@ def test_sft_after_kill_9_ends_with_the_same_bits(world, tmp_path):
     for name in ("checkpoint/model.safetensors", "loss.jsonl"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes()
     assert files(tmp_path / "whole") == files(tmp_path / "killed")
+
+
+def test_muon_follows_the_schedule_and_survives_a_loaded_state() -> None:
+    """Accelerate loads the optimizer's own state into it before training: its parts must not keep the old groups."""
+    from exspin.train.optimizer import MUON_LR, make_optimizer
+
+    model = torch.nn.Sequential(torch.nn.Embedding(4, 4), torch.nn.Linear(4, 4, bias=False))
+    optimizer = make_optimizer(model, name="muon", lr=0.5, weight_decay=0.0)
+    optimizer.load_state_dict(optimizer.state_dict())
+    assert [group["lr"] for group in optimizer.param_groups] == [MUON_LR * 0.5, 0.5]
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    before = [p.detach().clone() for p in model.parameters()]
+    model(torch.tensor([1, 2])).sum().backward()
+    optimizer.step()
+    assert all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
+    for group in optimizer.param_groups:
+        group["lr"] = 0.1
+    optimizer.step()
+    assert not any(
+        torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True)
+    )
+    assert set(optimizer.state) == set(model.parameters())

@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-MUON_LR = 10.0  # a matrix's rate as a multiple of the configured one, which is that of the embedding
+MUON_LR = (
+    10.0  # a matrix's rate as a multiple of the configured one, which is that of the embedding
+)
 
 
 def make_optimizer(
@@ -51,13 +53,13 @@ class _MuonAdamW(torch.optim.Optimizer):
         adamw = torch.optim.AdamW(other, lr=lr, weight_decay=0.0, betas=(0.9, 0.98), fused=fused)
         super().__init__([*muon.param_groups, *adamw.param_groups], {})
         self._parts = (muon, adamw)
-        for part in self._parts:
-            part.state = self.state
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One update of every parameter that has a gradient."""
         if closure is not None:
             raise RuntimeError("a closure is not supported")
-        for part in self._parts:
+        # Loading a state (Accelerate does it at the start) puts new groups and new state in place of the old.
+        for part, group in zip(self._parts, self.param_groups, strict=True):
+            part.param_groups, part.state = [group], self.state
             part.step()  # type: ignore[no-untyped-call,unused-ignore]
         return None
