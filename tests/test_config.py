@@ -15,7 +15,15 @@ from exspin.presets import PRESETS as TABLE
 
 
 def test_without_a_file_the_defaults_hold() -> None:
-    assert load_config() == Config()
+    assert load_config() == Config().resolved()
+
+
+def test_defaults_that_depend_on_the_model() -> None:
+    tiny, full = Config().resolved(), Config(model="some/model").resolved()
+    lora = load_config(None, ["model=some/model", "lora={rank: 8}", "learning.lr=2e-6"])
+    assert (tiny.sft.optimizer, tiny.sft.lr, tiny.learning.lr) == ("muon", 2e-3, 3e-4)
+    assert (full.sft.optimizer, full.sft.lr, full.learning.lr) == ("adamw", 1e-5, 5e-7)
+    assert (lora.sft.optimizer, lora.sft.lr, lora.learning.lr) == ("adamw", 1e-4, 2e-6)
 
 
 def test_a_file_then_what_is_set(tmp_path: Path) -> None:
@@ -29,7 +37,7 @@ def test_a_file_then_what_is_set(tmp_path: Path) -> None:
 
 def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("# nothing yet\n")
-    assert load_config(tmp_path / "run.yaml") == Config()
+    assert load_config(tmp_path / "run.yaml") == Config().resolved()
 
 
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def _to_yaml(config: Config) -> str:
 
 
 def _check_config(path: Path, config: Config) -> None:
-    before, now = read_run_config(path).to_dict(), config.to_dict()
+    before, now = read_run_config(path).resolved().to_dict(), config.resolved().to_dict()
     changed = [key for key in _changed_keys(before, now) if key not in MAY_CHANGE]
     if changed:
         raise RunError(

@@ -43,6 +43,9 @@ from exspin.run_directory import RunDirectory, check_place, digest_split, open_r
 from exspin.sql.execute import Executor
 from exspin.train import train_round, train_sft
 
+LONGEST_GOLD = (
+    512  # tokens the tiny model leaves for an answer in training; positions cost it nothing
+)
 SHARD = 256  # questions whose candidates are written together: what a kill can cost
 
 
@@ -174,7 +177,7 @@ def _start_policy(config: Config, examples: Sequence[Example], train: Split) -> 
         [*schemas.values(), *questions],
         config.tiny,
         seed=config.seed,
-        max_tokens=config.prompt.max_tokens + config.generation.max_new_tokens,
+        max_tokens=config.prompt.max_tokens + max(LONGEST_GOLD, config.generation.max_new_tokens),
     )
 
 
