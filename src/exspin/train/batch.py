@@ -188,8 +188,8 @@ def micro_batches(
 
 
 # A prefix token costs a row that reads it its keys and values, about a sixth of what a token of its own keeps for the
-# backward pass; a row holds about two questions.
-PREFIX_SHARE = 12
+# backward pass. Counted as if nothing were packed: long answers have a row each.
+PREFIX_SHARE = 6
 
 
 def _fill(
