@@ -21,9 +21,11 @@ def test_without_a_file_the_defaults_hold() -> None:
 def test_defaults_that_depend_on_the_model() -> None:
     tiny, full = Config().resolved(), Config(model="some/model").resolved()
     lora = load_config(None, ["model=some/model", "lora={rank: 8}", "learning.lr=2e-6"])
-    assert (tiny.sft.optimizer, tiny.sft.lr, tiny.learning.lr) == ("muon", 2e-3, 3e-4)
+    assert (tiny.sft.optimizer, tiny.sft.lr, tiny.learning.lr) == ("muon", 8e-3, 3e-4)
     assert (full.sft.optimizer, full.sft.lr, full.learning.lr) == ("adamw", 1e-5, 5e-7)
     assert (lora.sft.optimizer, lora.sft.lr, lora.learning.lr) == ("adamw", 1e-4, 2e-6)
+    assert [config.sft.bare_share for config in (tiny, full, lora)] == [0.5, 0.0, 0.0]
+    assert load_config(None, ["sft.bare_share=0"]).sft.bare_share == 0.0
 
 
 def test_a_file_then_what_is_set(tmp_path: Path) -> None:

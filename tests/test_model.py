@@ -76,7 +76,7 @@ def same_weights(one: Policy, other: Policy) -> bool:
 def test_the_default_tiny_model_has_at_most_ten_million_parameters() -> None:
     policy = make_tiny([f"word{n:04d}" for n in range(9)], TinyConfig(), seed=0, max_tokens=1024)
     full_vocabulary = policy.parameters + (3000 - len(policy.tokenizer)) * TinyConfig().width
-    assert 2e6 < full_vocabulary < 1e7
+    assert 1e6 < full_vocabulary <= 1e7
     assert policy.model.get_input_embeddings().weight is policy.model.get_output_embeddings().weight
 
 

@@ -60,8 +60,8 @@ class TinyConfig(_Section):
     """Shape of the built-in model, used when `model` is `tiny`. At most 10 M parameters with the defaults."""
 
     layers: Count = Field(4, description="transformer blocks")
-    width: Count = Field(192, description="size of a hidden state; a multiple of twice `heads`")
-    heads: Count = Field(3, description="attention heads")
+    width: Count = Field(128, description="size of a hidden state; a multiple of twice `heads`")
+    heads: Count = Field(2, description="attention heads")
     vocabulary: Annotated[int, Field(ge=300)] = Field(3000, description="tokens, at most")
 
 
@@ -78,14 +78,19 @@ class LoraConfig(_Section):
 class SftConfig(_Section):
     """Supervised fine-tuning on gold, before the rounds."""
 
-    epochs: NotNegative = Field(2.8, description="passes over the training questions; 0 skips SFT")
+    epochs: NotNegative = Field(6.0, description="passes over the training questions; 0 skips SFT")
+    bare_share: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None,
+        description="share of the passes, the first ones, that show questions without their schema; "
+        "None: 0.5 for tiny, which knows no language yet, else 0",
+    )
     optimizer: Literal["adamw", "muon"] | None = Field(
         None, description="None: muon for the tiny model, which is made from scratch, else adamw"
     )
     lr: Positive | None = Field(
-        None, description="peak learning rate; None: 2e-3 for tiny, 1e-4 for LoRA, else 1e-5"
+        None, description="peak learning rate; None: 8e-3 for tiny, 1e-4 for LoRA, else 1e-5"
     )
-    batch_size: Count = Field(64, description="questions in one optimizer step")
+    batch_size: Count = Field(32, description="questions in one optimizer step")
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.03, description="share of steps")
     weight_decay: NotNegative = Field(0.01, description="of AdamW")
     save_steps: Count = Field(100, description="steps between resume points")
@@ -169,10 +174,13 @@ class Config(_Section):
     def resolved(self) -> Config:
         """The same with every default that depends on the model filled in."""
         tiny = self.model == "tiny"
-        sft_lr, round_lr = (2e-3, 3e-4) if tiny else (1e-4, 1e-5) if self.lora else (1e-5, 5e-7)
+        sft_lr, round_lr = (8e-3, 3e-4) if tiny else (1e-4, 1e-5) if self.lora else (1e-5, 5e-7)
         sft = {
             "optimizer": self.sft.optimizer or ("muon" if tiny else "adamw"),
             "lr": self.sft.lr or sft_lr,
+            "bare_share": (0.5 if tiny else 0.0)
+            if self.sft.bare_share is None
+            else self.sft.bare_share,
         }
         return self.model_copy(
             update={

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -99,6 +100,26 @@ def test_whatever_way_is_chosen_the_log_probs_are_right(kind, world):
     found = reference_logps(chosen, rows)
     for row, logps in zip(rows, found.logps, strict=True):
         assert logps.tolist() == pytest.approx(by_hand(policy, row), abs=2e-3)
+
+
+@pytest.mark.parametrize("kind", SHAPES)
+def test_rows_without_a_prefix_are_packed_where_that_is_exact(kind, world, monkeypatch):
+    policy = shaped(kind, world)
+    rows = [replace(row, prefix=()) for row in rows_of(policy, world)]
+    assert max(row.longest for row in rows) <= forward_module.PACKED_ALONE
+    chosen = choose_forward(policy, rows)
+    assert chosen.way is Way.SHARED or kind in {"mistral", "gemma3_text", "qwen3_next"}
+    found = reference_logps(chosen, rows)
+    for row, logps in zip(rows, found.logps, strict=True):
+        assert logps.tolist() == pytest.approx(by_hand(policy, row), abs=2e-3)
+
+
+def test_a_model_that_cannot_be_packed_is_found_on_rows_without_a_prefix(world):
+    policy = shaped("qwen3_next", world)
+    rows = rows_of(policy, world)
+    bare = [replace(row, prefix=()) for row in rows]
+    assert choose_forward(policy, [*bare, *rows]).way is not Way.SHARED
+    assert choose_forward(policy, bare).way is not Way.SHARED
 
 
 def test_shared_gradients_are_those_of_separate_sequences(world):

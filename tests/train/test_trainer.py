@@ -64,6 +64,21 @@ def test_the_loss_of_a_step_is_the_mean_over_its_gold_tokens(world, tmp_path):
     assert log.steps[0].loss == pytest.approx(log.steps[0].nll, rel=1e-6)
 
 
+def test_the_first_passes_show_no_schema(world, tmp_path, monkeypatch):
+    seen = []
+    forward = forward_module.Forward
+
+    def recording(self, rows, chosen, *, alpha=1.0, cut=forward.cut):
+        seen.append({bool(rows[index].prefix) for index in chosen})
+        return cut(self, rows, chosen, alpha=alpha)
+
+    monkeypatch.setattr(forward, "cut", recording)
+    log = world.sft(world.policy(), tmp_path, epochs=4, bare_share=0.5)
+    assert log.questions == 6 and len(log.steps) == 8
+    steps = seen[-9:-1]  # before and after them, log-probs are measured
+    assert steps == [{False}] * 4 + [{True}] * 4
+
+
 def test_how_a_step_is_cut_into_micro_batches_changes_nothing(world, tmp_path, monkeypatch):
     whole, cut = world.policy(), world.policy()
     pairs = world.pairs("spin", wrong=world.wrong, same=world.same)
@@ -350,6 +365,28 @@ def test_sft_after_kill_9_ends_with_the_same_bits(world, tmp_path):
     for name in ("checkpoint/model.safetensors", "loss.jsonl"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes()
     assert files(tmp_path / "whole") == files(tmp_path / "killed")
+
+
+def test_muon_is_the_one_of_torch() -> None:
+    """All matrices of a shape at once, tall ones turned; `torch.optim.Muon` takes them one by one."""
+    from exspin.train.optimizer import Muon
+
+    torch.manual_seed(0)
+    shapes = [(16, 16), (16, 16), (40, 16), (16, 40)]
+    ours = [torch.nn.Parameter(torch.randn(shape)) for shape in shapes]
+    theirs = [torch.nn.Parameter(p.detach().clone()) for p in ours]
+    optimizers = (
+        Muon(ours, lr=0.02, weight_decay=0.1),
+        torch.optim.Muon(theirs, lr=0.02, weight_decay=0.1),
+    )
+    for _ in range(3):
+        for one, other in zip(ours, theirs, strict=True):
+            one.grad = torch.randn_like(one)
+            other.grad = one.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.allclose(one, other, atol=2e-4)  # a hundredth of one update
 
 
 def test_muon_follows_the_schedule_and_survives_a_loaded_state() -> None:

@@ -1,8 +1,8 @@
 """Training rows, the steps they are learned in, and the micro-batches a step is computed in.
 
 A row is one question: prompt, gold and weighted candidates as token ids. Questions of one database share their schema
-prefix, often nine tenths of the prompt, so a step takes its questions from a few databases and a micro-batch holds
-questions of one of them: `forward.py` computes their prefix once. How a micro-batch becomes log-probs is decided there.
+prefix, often nine tenths of the prompt, so a step takes its questions from one database where it can and a micro-batch
+holds questions of one of them: `forward.py` computes their prefix once. How a micro-batch becomes log-probs is decided there.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from exspin.errors import DataError
 from exspin.model import encode_answer, encode_prompt
 from exspin.presets import Preset
 from exspin.records import Example, Pair, Prompt
-
-DATABASES_IN_STEP = 2  # fewer share more and mix less
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,27 +133,27 @@ def plan_steps(
 ) -> list[tuple[int, ...]]:
     """The rows of every optimizer step, a function of the arguments alone.
 
-    In each epoch every row comes once. The questions of a database are shuffled and cut into pieces of about
-    `batch_size` / DATABASES_IN_STEP, the pieces are shuffled and laid end to end, and the line is cut into steps of
-    equal size, at most `batch_size`. A fraction of an epoch is its first steps.
+    In each epoch every row comes once. The questions of a database are shuffled and cut into steps of `batch_size`: one
+    schema prefix serves a whole step. What is left of the databases is laid end to end and cut into steps of equal size,
+    at most `batch_size`. Steps are shuffled; a fraction of an epoch is its first steps.
     """
-    count = math.ceil(len(rows) / batch_size)
     databases: dict[tuple[int, ...], list[int]] = {}
     for index, row in enumerate(rows):
         databases.setdefault(row.prefix, []).append(index)
-    piece = max(1, batch_size // DATABASES_IN_STEP)
     steps: list[tuple[int, ...]] = []
     for epoch in range(math.ceil(epochs)):
         draw = np.random.Generator(np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64)))
-        pieces = []
+        of_one, left = [], []
         for members in databases.values():
-            order = draw.permutation(len(members)).tolist()
-            pieces += [
-                [members[i] for i in part] for part in _cut(order, math.ceil(len(members) / piece))
-            ]
-        line = [row for i in draw.permutation(len(pieces)).tolist() for row in pieces[i]]
-        steps += [tuple(part) for part in _cut(line, count)]
-    return steps[: round(epochs * count)]
+            order = [members[i] for i in draw.permutation(len(members)).tolist()]
+            full = len(order) // batch_size * batch_size
+            of_one += [order[at : at + batch_size] for at in range(0, full, batch_size)]
+            left.append(order[full:])
+        line = [row for i in draw.permutation(len(left)).tolist() for row in left[i]]
+        parts = [*of_one, *_cut(line, math.ceil(len(line) / batch_size))]
+        count = round(min(1.0, epochs - epoch) * len(parts))
+        steps += [tuple(parts[i]) for i in draw.permutation(len(parts)).tolist()[:count]]
+    return steps
 
 
 def _cut(items: Sequence[int], parts: int) -> Iterator[Sequence[int]]:

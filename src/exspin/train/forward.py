@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 1.0, torch.float16: 0.2}
 PARITY_ROWS = 4
 ROW_TOKENS = 160  # a few short answers of one database side by side
+PACKED_ALONE = 80  # sequences without a shared prefix are packed where none is longer
 # Bytes that a micro-batch may keep for the backward pass, and floats that a token keeps in a layer, in hidden sizes.
 ROOM = {"cpu": 1.5e9, "cuda": 12e9}
 FLOATS_PER_TOKEN = 24
@@ -56,9 +57,11 @@ class Forward:
     def answer_logps(self, micro: Micro) -> Tensor:
         """Summed log-prob of each sequence's answer (B), differentiable. The model is left in eval mode: no dropout."""
         model, device = self.policy.model, self.policy.device
-        # Behind a shared prefix, short sequences stand side by side in rows; else each has a row of its own, and padding
-        # to the right of every real token, so that the causal mask alone keeps it out.
-        layout = pack(micro.sequences, ROW_TOKENS if micro.prefix else 0)
+        # Short sequences stand side by side in rows; else each has a row of its own, and padding to the right of every
+        # real token, so that the causal mask alone keeps it out.
+        short = max(map(len, micro.sequences)) <= PACKED_ALONE
+        packed = bool(micro.prefix) or (self.way is Way.SHARED and short)
+        layout = pack(micro.sequences, ROW_TOKENS if packed else 0)
         ids_RT = torch.full((layout.rows, layout.width), self.policy.pad_id)
         for ids, start in zip(micro.sequences, layout.starts, strict=True):
             ids_RT.view(-1)[start : start + len(ids)] = torch.tensor(ids)
@@ -70,13 +73,11 @@ class Forward:
             with _head_reads(self.policy, torch.zeros(0, dtype=torch.long, device=device)):
                 model(input_ids=prefix_1P, past_key_values=cache, use_cache=True)
             cache.batch_repeat_interleave(layout.rows)
+            context = {"past_key_values": cache, "use_cache": True}
+        if packed:
             position_RT, mask_R1TS = layout.sight(len(micro.prefix))
-            context = {
-                "past_key_values": cache,
-                "use_cache": True,
-                "position_ids": position_RT.to(device),
-                "attention_mask": mask_R1TS.to(device),
-            }
+            context["position_ids"] = position_RT.to(device)
+            context["attention_mask"] = mask_R1TS.to(device)
         answers = [
             range(start + first, start + len(ids))
             for ids, first, start in zip(micro.sequences, micro.starts, layout.starts, strict=True)
@@ -194,10 +195,13 @@ def truth_dtype(policy: Policy) -> torch.dtype:
 
 
 def _trial_rows(rows: Sequence[Row]) -> list[Row]:
-    """A few rows of the longest prefix: windows and states show where the text is long."""
+    """A few rows of the longest prefix, since windows and states show where the text is long, and a few without prefix
+    that would be packed."""
     longest = max((row.prefix for row in rows), key=len)
     same = [row for row in rows if row.prefix == longest]
-    return sorted(same, key=lambda row: -row.longest)[:PARITY_ROWS]
+    bare = [row for row in rows if not row.prefix and row.longest <= PACKED_ALONE]
+    chosen = [sorted(each, key=lambda row: -row.longest)[:PARITY_ROWS] for each in (same, bare)]
+    return [*chosen[0], *chosen[1]]
 
 
 def _measure(forward: Forward, rows: Sequence[Row]) -> Tensor:

@@ -95,6 +95,7 @@ class Settings:
     lam: float
     alpha: float
     epochs: float
+    bare_share: float  # of the epochs, the first ones: without schema
     batch_size: int
     warmup: float
     weight_decay: float
@@ -134,6 +135,7 @@ def train_sft(
         lam=0.0,
         alpha=1.0,
         epochs=config.epochs,
+        bare_share=config.bare_share or 0.0,
         batch_size=config.batch_size,
         warmup=config.warmup,
         weight_decay=config.weight_decay,
@@ -169,6 +171,7 @@ def train_round(
         lam=at_round(config.lambda_, round_number),
         alpha=rule.alpha if config.alpha is None else at_round(config.alpha, round_number),
         epochs=config.epochs,
+        bare_share=0.0,
         batch_size=config.batch_size,
         warmup=config.warmup,
         weight_decay=config.weight_decay,
@@ -235,12 +238,13 @@ def _train(
             f"no question fits the model's context of {room} tokens; lower prompt.max_tokens"
         )
     measured = [row for row in measured if row.longest <= room][:MEASURED_QUESTIONS]
+    questions = len(rows)
+    rows, steps = _plan(rows, settings, seed)
 
     forward = choose_forward(policy, rows)
     before = _means(forward, measured)
     made_from = _fingerprint(policy, rows, settings, seed)
     reference = None
-    steps = plan_steps(rows, settings.batch_size, settings.epochs, seed)
     if any(row.rejected for row in rows):
         reference = _cached_reference(directory / "reference.safetensors", forward, rows, made_from)
         _check_reference(forward, rows, steps[0], reference, round_number)
@@ -254,7 +258,7 @@ def _train(
     log = TrainingLog(
         preset=settings.preset,
         steps=tuple(trainer.lines),
-        questions=len(rows),
+        questions=questions,
         left_out=left_out,
         gold_logp_before=before[0],
         gold_logp_after=after[0],
@@ -267,6 +271,23 @@ def _train(
     save_policy(policy, directory / "checkpoint", notes=notes)
     checkpoint.remove(directory / "resume")
     return log
+
+
+def _plan(
+    rows: Sequence[Row], settings: Settings, seed: int
+) -> tuple[Sequence[Row], list[tuple[int, ...]]]:
+    """The rows of a training and its steps.
+
+    A model made from scratch learns the language of questions and queries much faster where no schema stands before them
+    (docs/experiments.md): the first `bare_share` of the epochs read each row without its prefix.
+    """
+    bare_epochs = settings.epochs * settings.bare_share
+    steps = plan_steps(rows, settings.batch_size, settings.epochs - bare_epochs, seed)
+    if bare_epochs == 0:
+        return rows, steps
+    bare = [replace(row, prefix=()) for row in rows]
+    first = plan_steps(bare, settings.batch_size, bare_epochs, seed)
+    return [*bare, *rows], first + [tuple(len(bare) + i for i in step) for step in steps]
 
 
 def _means(forward: Forward, rows: Sequence[Row]) -> tuple[float | None, float | None]:
