@@ -17,7 +17,7 @@ from exspin.presets import preset
 from exspin.train import forward as forward_module
 from exspin.train.batch import make_rows
 from exspin.train.forward import Forward, Way, choose_forward
-from exspin.train.trainer import reference_logps
+from exspin.train.reference import reference_logps
 
 pytestmark = pytest.mark.train
 

@@ -23,6 +23,7 @@ from exspin.errors import DataError, TrainingStopped
 from exspin.ledger import read_jsonl
 from exspin.model import load_policy
 from exspin.train import forward as forward_module
+from exspin.train import reference as reference_module
 from exspin.train import trainer as trainer_module
 from exspin.train.trainer import _schedule
 
@@ -225,13 +226,13 @@ def test_a_round_starts_at_ln_2_with_no_margin(world, tmp_path):
 
 def test_a_reference_that_is_another_model_stops_the_round(world, tmp_path, monkeypatch):
     """Its log-probs were computed by other weights."""
-    right = trainer_module.reference_logps
+    right = reference_module.reference_logps
 
     def wrong(forward, rows):
         other = forward_module.Forward(world.policy(seed=1), forward.way, forward.budget)
         return right(other, rows)
 
-    monkeypatch.setattr(trainer_module, "reference_logps", wrong)
+    monkeypatch.setattr(reference_module, "reference_logps", wrong)
     policy = world.policy()
     before = world.weights(policy)
     with pytest.raises(TrainingStopped, match=r"round 1: wrong reference: t/\d starts"):

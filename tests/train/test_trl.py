@@ -14,7 +14,7 @@ from exspin.presets import preset
 from exspin.train.batch import make_rows
 from exspin.train.forward import choose_forward
 from exspin.train.losses import pair_loss
-from exspin.train.trainer import reference_logps
+from exspin.train.reference import reference_logps
 
 pytestmark = [pytest.mark.train, pytest.mark.trl, pytest.mark.filterwarnings("default")]
 

@@ -1,9 +1,8 @@
 """Training: SFT and the rounds of self-play are one `transformers.Trainer` with one loss.
 
-The reference of a round is the policy as it enters the round: its log-probs are computed once, cached, and compared
-with the policy's before the first update, where every Δ must be zero. Data order depends on the seed and nothing else,
-and the Trainer neither shuffles nor saves: resume points are ours (`checkpoint.py`), so a killed training goes on bit
-for bit. Learning rate: linear warm-up, then a cosine down to a tenth. Gradients are clipped to norm 1.
+The reference of a round is the policy as it enters the round (`reference.py`). Data order depends on the seed and nothing
+else, and the Trainer neither shuffles nor saves: resume points are ours (`checkpoint.py`), so a killed training goes on
+bit for bit. Learning rate: linear warm-up, then a cosine down to a tenth. Gradients are clipped to norm 1.
 """
 
 from __future__ import annotations
@@ -17,23 +16,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from exspin.config import LearningConfig, SftConfig, at_round
 from exspin.errors import ConfigError, DataError, TrainingStopped
-from exspin.ledger import digest_bytes, digest_json, write_bytes, write_json, write_jsonl
+from exspin.ledger import digest_bytes, digest_json, write_json, write_jsonl
 from exspin.model import Policy, save_policy
 from exspin.presets import Preset, preset
 from exspin.records import Example, Outcome, Pair, Prompt
 from exspin.train import checkpoint
 from exspin.train.batch import Micro, Row, make_rows, plan_steps
 from exspin.train.forward import Forward, choose_forward
+from exspin.train.log import StepLog, StepSums, TrainingLog
 from exspin.train.losses import pair_loss, total
 from exspin.train.optimizer import make_optimizer
+from exspin.train.reference import (
+    ReferenceLogps,
+    cached_reference,
+    check_reference,
+    reference_logps,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -42,47 +46,6 @@ Advance = Callable[[int], None]  # called with the number of questions learned s
 FLOOR = 0.1  # the learning rate ends at this share of its peak
 CLIP = 1.0
 MEASURED_QUESTIONS = 256  # for log-probs before and after
-# Mean |Δ| of a token before the first update, from rounding alone.
-STEP0_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
-
-
-@dataclass(frozen=True, slots=True)
-class StepLog:
-    """One optimizer step: a line of `loss.jsonl`. Log-probs and margin are means over the step, None where the step
-    had nothing of the kind."""
-
-    step: int
-    loss: float
-    pair: float | None  # contrast, mean over weighted candidates
-    nll: float | None  # mean over gold tokens
-    lr: float
-    gold_logp: float | None
-    candidate_logp: float | None
-    margin: float | None  # λ-free: Δ(y) − Δ(y')
-    grad_norm: float
-    questions: int
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingLog:
-    """What training did, for the report: `training.json`, its steps in `loss.jsonl`.
-
-    Log-probs are means over at most 256 of the questions: of their gold and of their wrong candidates.
-    """
-
-    preset: str
-    steps: tuple[StepLog, ...]
-    questions: int
-    left_out: tuple[str, ...]  # longer than the model's context
-    gold_logp_before: float | None
-    gold_logp_after: float | None
-    candidate_logp_before: float | None
-    candidate_logp_after: float | None
-    seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        values = {name: getattr(self, name) for name in self.__slots__}
-        return {**values, "steps": len(self.steps), "left_out": list(self.left_out)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +63,6 @@ class Settings:
     warmup: float
     weight_decay: float
     save_steps: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReferenceLogps:
-    """Summed log-probs of the reference, row by row: gold first, then the candidates, as in `Row.answers`."""
-
-    logps: tuple[Tensor, ...]
-
-    def delta(self, index: int, logps: Tensor) -> Tensor:
-        return logps - self.logps[index].to(logps.device)
 
 
 def train_sft(
@@ -201,17 +154,6 @@ def _weighted(pairs: Sequence[Pair]) -> list[Pair]:
     return [replace(pair, weight=1.0) for pair in pairs]
 
 
-def reference_logps(forward: Forward, rows: Sequence[Row]) -> ReferenceLogps:
-    """Log-probs of every answer of the rows under the policy as it is now, the same way training computes them."""
-    found: dict[int, Tensor] = {}
-    with torch.no_grad():
-        for micro in forward.cut(rows, range(len(rows))):
-            sizes = [len(rows[index].answers) for index in micro.rows]
-            parts = torch.split(forward.answer_logps(micro).cpu(), sizes)
-            found.update(zip(micro.rows, parts, strict=True))
-    return ReferenceLogps(tuple(found[index] for index in range(len(rows))))
-
-
 def _train(
     policy: Policy,
     rows: Sequence[Row],
@@ -246,8 +188,8 @@ def _train(
     made_from = _fingerprint(policy, rows, settings, seed)
     reference = None
     if any(row.rejected for row in rows):
-        reference = _cached_reference(directory / "reference.safetensors", forward, rows, made_from)
-        _check_reference(forward, rows, steps[0], reference, round_number)
+        reference = cached_reference(directory / "reference.safetensors", forward, rows, made_from)
+        check_reference(forward, rows, steps[0], reference, round_number)
 
     trainer = SelfPlayTrainer(
         forward, rows, reference, steps, settings,
@@ -310,47 +252,6 @@ def _fingerprint(policy: Policy, rows: Sequence[Row], settings: Settings, seed: 
         if p.requires_grad
     }
     return digest_json([weights, [asdict(row) for row in rows], asdict(settings), seed])
-
-
-def _cached_reference(
-    path: Path, forward: Forward, rows: Sequence[Row], made_from: str
-) -> ReferenceLogps:
-    sizes = [len(row.answers) for row in rows]
-    try:
-        with safe_open(path, framework="pt") as file:
-            if (file.metadata() or {}).get("made_from") == made_from:
-                return ReferenceLogps(torch.split(file.get_tensor("logps"), sizes))
-    except (OSError, SafetensorError):
-        pass  # not there yet, or damaged: made again
-    reference = reference_logps(forward, rows)
-    write_bytes(path, save({"logps": torch.cat(reference.logps)}, {"made_from": made_from}))
-    return reference
-
-
-def _check_reference(
-    forward: Forward,
-    rows: Sequence[Row],
-    step: Sequence[int],
-    reference: ReferenceLogps,
-    round_number: int,
-) -> None:
-    """Before its first update the policy is the reference: every Δ is zero and every pair starts at softplus(m)."""
-    dtype = next(forward.policy.model.parameters()).dtype
-    tolerance = STEP0_TOLERANCE.get(dtype, 1e-4)
-    with torch.no_grad():
-        for micro in forward.cut(rows, step):
-            logps = forward.answer_logps(micro).cpu()
-            sizes = [len(rows[index].answers) for index in micro.rows]
-            for index, found in zip(micro.rows, torch.split(logps, sizes), strict=True):
-                for answer, delta in zip(
-                    rows[index].answers, reference.delta(index, found), strict=True
-                ):
-                    if not abs(float(delta)) <= tolerance * len(answer):
-                        raise TrainingStopped(
-                            f"round {round_number}: wrong reference: {rows[index].example_id} starts with a log-prob "
-                            f"{float(delta):+.3g} away from the reference's, which must be this policy's own; delete "
-                            "reference.safetensors if the weights were changed on purpose"
-                        )
 
 
 class SelfPlayTrainer(Trainer):
@@ -435,7 +336,7 @@ class SelfPlayTrainer(Trainer):
         """
         chosen = inputs["step"]
         alpha = self.settings.alpha
-        parts = _Parts()
+        parts = StepSums()
         pairs_in_step = sum(each.share for i in chosen for each in self.rows[i].rejected)
         gold_tokens = sum(len(self.rows[index].gold) for index in chosen)
         for micro in self.forward.cut(self.rows, chosen, alpha=alpha):
@@ -465,7 +366,7 @@ class SelfPlayTrainer(Trainer):
         )
 
     def _micro_loss(
-        self, micro: Micro, pairs_in_step: float, gold_tokens: int, parts: _Parts
+        self, micro: Micro, pairs_in_step: float, gold_tokens: int, parts: StepSums
     ) -> Tensor:
         logps_B = self.forward.answer_logps(micro)
         per_row = torch.split(logps_B, [len(self.rows[index].answers) for index in micro.rows])
@@ -537,41 +438,6 @@ class _AfterStep(TrainerCallback):
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
         self.trainer.after_step()
-
-
-class _Parts:
-    """Sums over the micro-batches of a step."""
-
-    def __init__(self) -> None:
-        self.loss = self.pair = self.candidate = self.margin = self.gold = 0.0
-        self.questions = self.tokens = 0
-
-    def add(self, loss: Tensor, gold_logps: Tensor, tokens: int) -> None:
-        self.loss += float(loss.detach())
-        self.gold += float(gold_logps.sum().detach())
-        self.questions += len(gold_logps)
-        self.tokens += tokens
-
-    def add_pairs(self, pair: Tensor, candidate: Tensor, margin: Tensor) -> None:
-        self.pair += float(pair.detach())
-        self.candidate += float(candidate.detach())
-        self.margin += float(margin.detach())
-
-    def log(
-        self, *, step: int, lr: float, grad_norm: float, questions: int, pairs: float
-    ) -> StepLog:
-        return StepLog(
-            step=step,
-            loss=self.loss,
-            pair=self.pair / pairs if pairs else None,
-            nll=-self.gold / self.tokens if self.tokens else None,
-            lr=lr,
-            gold_logp=self.gold / self.questions if self.questions else None,
-            candidate_logp=self.candidate / pairs if pairs else None,
-            margin=self.margin / pairs if pairs else None,
-            grad_norm=grad_norm,
-            questions=questions,
-        )
 
 
 def _schedule(step: int, steps: int, warmup: float) -> float:
