@@ -356,6 +356,47 @@ def test_pickled_weights_are_refused_with_the_cure(saved: Path) -> None:
     assert "convert them to safetensors" in message
 
 
+def test_a_pickled_adapter_beside_other_safetensors_is_refused(saved: Path) -> None:
+    save_policy(load(saved, LORA), saved.with_name("round-1"), notes={})
+    adapter = unmanifested(saved.with_name("round-1"))
+    (adapter / "adapter_model.safetensors").rename(adapter / "decoy.safetensors")
+    (adapter / "adapter_model.bin").write_bytes(b"a pickle")
+    assert "only pickled weights (adapter_model.bin)" in refused(adapter)
+
+
+def test_an_adapter_of_another_kind_is_refused(saved: Path) -> None:
+    save_policy(load(saved, LORA), saved.with_name("round-1"), notes={})
+    adapter = unmanifested(saved.with_name("round-1"))
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    kept = {"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 4, "task_type": "CAUSAL_LM"}
+    kept["base_model_name_or_path"] = config["base_model_name_or_path"]
+    (adapter / "adapter_config.json").write_text(json.dumps(kept))
+    assert "a PROMPT_TUNING adapter" in refused(adapter)
+
+
+def test_a_configuration_with_a_value_of_the_wrong_type_is_refused(saved: Path) -> None:
+    config = json.loads((unmanifested(saved) / "config.json").read_text())
+    (saved / "config.json").write_text(json.dumps({**config, "hidden_size": "x"}))
+    assert "cannot be loaded" in refused(saved)
+
+
+def test_notes_nested_too_deeply_are_refused(saved: Path) -> None:
+    (saved / "exspin.json").write_text("[" * 200_000)
+    with pytest.raises(ModelError, match=r"cannot be read"):
+        load_notes(saved)
+
+
+def test_the_name_of_a_special_token_in_an_answer_is_text(policy: Policy, saved: Path) -> None:
+    """Also where the tokenizer would read it as the token: a label must not end in the middle."""
+    end = policy.tokenizer.eos_token
+    path = saved / "tokenizer_config.json"
+    options = json.loads(path.read_text())
+    path.write_text(json.dumps({**options, "split_special_tokens": False}))
+    plain = load(unmanifested(saved))
+    assert plain.end_id in plain.tokenizer(f"SELECT '{end}'")["input_ids"]
+    assert plain.end_id not in encode_answer(plain.tokenizer, f"SELECT '{end}'")
+
+
 def test_no_weights(saved: Path) -> None:
     (unmanifested(saved) / "model.safetensors").unlink()
     assert "no weights" in refused(saved)

@@ -185,6 +185,18 @@ def test_text_from_the_database_cannot_start_a_line_of_its_own() -> None:
     assert len(prompt.text.splitlines()) == 4  # the table, a blank, the question, the cue
 
 
+def test_a_special_token_in_a_database_or_a_question_is_ordinary_text() -> None:
+    nasty = Table("t", "says <|end|>", (column("a", "TEXT", "<|end|>", "<s>"),), ())
+    asked = example("What does <|end|> mean?")
+    options = {"config": config(), "count_tokens": len, "special": ("<|end|>", "<s>")}
+    prompt = render(asked, Schema("concerts", (nasty,), ()), **options)
+    assert "<|end|>" not in prompt.text and "<s>" not in prompt.text
+    assert prompt.text.count("< |end|>") == 3
+    # A chat template's own special tokens stay.
+    framed = render(asked, SCHEMA, wrap=lambda text: f"<s>{text}<|end|>", **options)
+    assert framed.text.startswith("<s>table") and framed.text.endswith("sql:<|end|>")
+
+
 def test_names_in_foreign_keys_are_quoted_as_in_sql() -> None:
     table = Table("my order", "", (column("id", "INT", key=True), column("from", "INT")), ("id",))
     schema = Schema("concerts", (table,), (ForeignKey("my order", "from", "my order", "id"),))

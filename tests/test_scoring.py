@@ -151,6 +151,16 @@ def test_characters_that_are_no_line_ends_stay(split: Split, tmp_path: Path) -> 
     assert read_predictions(written(tmp_path, "\n".join(lines)), split.examples) == lines
 
 
+def test_a_first_prediction_with_a_brace_is_no_jsonl(split: Split, tmp_path: Path) -> None:
+    lines = ["{SELECT name}", *FIVE[1:]]
+    assert read_predictions(written(tmp_path, "\n".join(lines)), split.examples) == lines
+
+
+def test_tabs_as_white_space_are_no_databases(split: Split, tmp_path: Path) -> None:
+    lines = ["SELECT\tname\tFROM\tsinger"] * 5
+    assert read_predictions(written(tmp_path, "\n".join(lines)), split.examples) == lines
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -167,6 +177,7 @@ def test_characters_that_are_no_line_ends_stay(split: Split, tmp_path: Path) -> 
             r"predictions.sql:1: expected an object with the SQL under query or sql",
         ),
         ('{"sql": null}\n', r"predictions.sql:1: expected"),
+        ('{"sql": "a"}\n' + "[" * 200_000 + "\n", r"predictions.sql:2: not JSON"),
         (
             '{"sql": "a", "index": 0}\n{"sql": "b", "index": 0}\n',
             r"predictions.sql:2: index 0 .* twice",

@@ -66,7 +66,8 @@ def make_prompts(
     def count_tokens(text: str) -> int:
         return len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
-    return render_all(examples, schemas, config, count_tokens, _chat(tokenizer, config))
+    special = _special_names(tokenizer)
+    return render_all(examples, schemas, config, count_tokens, _chat(tokenizer, config), special)
 
 
 def _chat(tokenizer: PreTrainedTokenizerBase, config: PromptConfig) -> Callable[[str], str] | None:
@@ -82,6 +83,14 @@ def _chat(tokenizer: PreTrainedTokenizerBase, config: PromptConfig) -> Callable[
         )
 
     return wrap
+
+
+def _special_names(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
+    """The texts that this tokenizer reads as special tokens, the longest first; none where it reads them as text."""
+    if getattr(tokenizer, "split_special_tokens", False):
+        return ()
+    added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    return tuple(sorted({*added, *tokenizer.all_special_tokens}, key=lambda t: (-len(t), t)))
 
 
 def evaluate_split(

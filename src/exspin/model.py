@@ -28,6 +28,7 @@ from exspin.tiny_tokenizer import tiny_tokenizer
 try:
     import torch
     import transformers
+    from huggingface_hub.errors import StrictDataclassError
     from peft import LoraConfig as PeftLoraConfig
     from peft import PeftConfig, PeftModel, get_peft_model
     from safetensors import SafetensorError
@@ -94,16 +95,17 @@ def encode_prompt(
 
 
 def encode_answer(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of an answer, without the end token."""
-    return _ids(tokenizer, text)
+    """Token ids of an answer, without the end token; the name of a special token in it is ordinary text."""
+    return _ids(tokenizer, text, literal=True)
 
 
-def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+def _ids(tokenizer: PreTrainedTokenizerBase, text: str, *, literal: bool = False) -> list[int]:
     if not text:
         return []  # some tokenizers write a word boundary for nothing
     # Lone surrogates have no UTF-8 form; the tokenizer would refuse them.
     clean = text.encode("utf-8", "replace").decode("utf-8")
-    return list(tokenizer(clean, add_special_tokens=False, verbose=False)["input_ids"])
+    options: dict[str, Any] = {"split_special_tokens": True} if literal else {}
+    return list(tokenizer(clean, add_special_tokens=False, verbose=False, **options)["input_ids"])
 
 
 def make_tiny(texts: Iterable[str], tiny: TinyConfig, *, seed: int, max_tokens: int) -> Policy:
@@ -191,7 +193,14 @@ def _check_files(directory: Path) -> None:
         raise ModelError(f"{directory}: the directory is empty; give one with config.json in it")
     if "config.json" not in files and "adapter_config.json" not in files:
         raise ModelError(f"{directory}: has no config.json; give the directory of a saved model")
-    if not any(file.endswith(".safetensors") for file in files):
+    # peft would take a pickled adapter beside any other safetensors file.
+    adapter = "adapter_config.json" in files
+    whole = (
+        "adapter_model.safetensors" in files
+        if adapter
+        else any(file.endswith(".safetensors") for file in files)
+    )
+    if not whole:
         pickled = next((file for file in files if file.endswith(PICKLES)), None)
         if pickled:
             raise ModelError(
@@ -267,6 +276,8 @@ def _new_adapter(model: PreTrainedModel, lora: LoraConfig, seed: int) -> PeftMod
 def _load_adapter(directory: Path, dtype: str, lora: LoraConfig | None) -> PeftModel:
     with _one_line_errors(str(directory)):
         saved = PeftConfig.from_pretrained(str(directory))
+    if (kind := str(saved.peft_type).rpartition(".")[2]) != "LORA":
+        raise ModelError(f"{directory}: a {kind} adapter; give one made with LoRA")
     if not saved.base_model_name_or_path:
         raise ModelError(f"{directory}: the adapter does not name its base model")
     if lora is not None and (saved.r, saved.lora_alpha) != (lora.rank, lora.alpha):
@@ -371,7 +382,7 @@ def set_threads(threads: int | None) -> None:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ModelError(
             f"{path}: cannot be read ({_short(error)}); the checkpoint is damaged"
         ) from error
@@ -400,6 +411,7 @@ def _one_line_errors(subject: str) -> Iterator[None]:
         ImportError,
         TypeError,
         SafetensorError,
+        StrictDataclassError,
     ) as error:
         raise ModelError(f"{subject}: cannot be loaded: {_short(error)}") from error
 

@@ -45,13 +45,15 @@ def render(
     config: PromptConfig,
     count_tokens: CountTokens,
     wrap: Wrap | None = None,
+    special: Sequence[str] = (),
 ) -> Prompt:
     """The prompt of one question; the same as `render_all` gives it.
 
     `count_tokens` counts the tokens of a text without special tokens added. `wrap` puts a chat template around the
-    user's message. Raises `DataError` when not even the question fits, `ModelError` when the template changes the text.
+    user's message. `special` are the texts that the tokenizer reads as special tokens: where the database or the question
+    says one, a space breaks it. Raises `DataError` when not even the question fits, `ModelError` when the template changes the text.
     """
-    return _Renderer(schema, config, count_tokens, wrap).render(example)
+    return _Renderer(schema, config, count_tokens, wrap, special).render(example)
 
 
 def render_all(
@@ -60,6 +62,7 @@ def render_all(
     config: PromptConfig,
     count_tokens: CountTokens,
     wrap: Wrap | None = None,
+    special: Sequence[str] = (),
 ) -> list[Prompt]:
     """The prompts of many questions, in their order; `schemas` by db_id. Schema text is made and counted once."""
     renderers: dict[str, _Renderer] = {}
@@ -67,7 +70,7 @@ def render_all(
     for example in examples:
         if example.db_id not in renderers:
             schema = schemas[example.db_id]
-            renderers[example.db_id] = _Renderer(schema, config, count_tokens, wrap)
+            renderers[example.db_id] = _Renderer(schema, config, count_tokens, wrap, special)
         prompts.append(renderers[example.db_id].render(example))
     return prompts
 
@@ -282,12 +285,18 @@ class _Renderer:
     """Renders the questions of one database. Level n is the schema after the first n steps."""
 
     def __init__(
-        self, schema: Schema, config: PromptConfig, count_tokens: CountTokens, wrap: Wrap | None
+        self,
+        schema: Schema,
+        config: PromptConfig,
+        count_tokens: CountTokens,
+        wrap: Wrap | None,
+        special: Sequence[str],
     ) -> None:
         self._schema = schema
         self._config = config
         self._count = count_tokens
         self._wrap = wrap
+        self._special = re.compile("|".join(map(re.escape, special)) or r"(?!)")
         self._keys = _key_columns(schema)
         self._steps = _steps(schema, config.sample_values, self._keys)
         self._labels = tuple(map(str, self._steps))
@@ -335,8 +344,8 @@ class _Renderer:
         if level not in self._blocks:
             steps = self._steps[:level]
             view = _apply(self._schema, self._config.sample_values, self._keys, steps)
-            self._blocks[level] = _schema_block(view)
-        block, question = self._blocks[level], _question_block(example)
+            self._blocks[level] = self._plain(_schema_block(view))
+        block, question = self._blocks[level], self._plain(_question_block(example))
         if self._wrap is None:
             return block, question
         whole = self._wrap(block + question)
@@ -348,6 +357,10 @@ class _Renderer:
             )
         end = start + len(block)
         return whole[:end], whole[end:]
+
+    def _plain(self, text: str) -> str:
+        """Text in which the names of special tokens are broken by a space."""
+        return self._special.sub(lambda name: f"{name[0][0]} {name[0][1:]}", text)
 
     def _prefix_tokens(self, prefix: str) -> int:
         if prefix not in self._lengths:

@@ -166,9 +166,17 @@ def read_predictions(path: Path, examples: Sequence[Example]) -> list[str]:
         raise DataError(
             f"{path}: cannot be read ({error.strerror}); give a file of predictions"
         ) from error
-    if path.suffix == ".jsonl" or text.lstrip().startswith("{"):
+    if path.suffix == ".jsonl" or _is_json_object(text.lstrip().partition("\n")[0]):
         return _from_jsonl(path, text, len(examples))
     return _from_lines(path, text, examples)
+
+
+def _is_json_object(line: str) -> bool:
+    """SQL that a model wrote can begin with a brace too."""
+    try:
+        return line.startswith("{") and isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _from_lines(path: Path, text: str, examples: Sequence[Example]) -> list[str]:
@@ -180,7 +188,13 @@ def _from_lines(path: Path, text: str, examples: Sequence[Example]) -> list[str]
     _check_count(path, len(lines), len(examples))
     tails = [line.rpartition("\t")[2].strip() if "\t" in line else "" for line in lines]
     written = sum(bool(line.strip()) for line in lines)
-    if 2 * sum(bool(_DB_ID.fullmatch(tail)) for tail in tails) <= written:
+    # SQL may have tabs for spaces: then there are several, or what follows the last is no database of the split.
+    known = {example.db_id for example in examples}
+    named = sum(
+        tail in known or (line.count("\t") == 1 and bool(_DB_ID.fullmatch(tail)))
+        for line, tail in zip(lines, tails, strict=True)
+    )
+    if 2 * named <= written:
         return lines
     for number, (line, tail, example) in enumerate(zip(lines, tails, examples, strict=True), 1):
         if line.strip() and tail != example.db_id:
@@ -197,7 +211,7 @@ def _from_jsonl(path: Path, text: str, count: int) -> list[str]:
     for place, (number, line) in enumerate(numbered):
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{path}:{number}: not JSON ({error})") from error
         sql = (
             next((row[key] for key in _SQL_KEYS if key in row), None)
