@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from exspin.errors import ConfigError
+from exspin.errors import ConfigError, ExspinError
 from exspin.records import Database, Outcome
 from exspin.sql.execute import Executor, Job, Judgement, Limits
+from exspin.sql.process import WorkerProcess
+from exspin.sql.worker import Sandbox, Source
 
 SRC = Path(__file__).parents[2] / "src"
 ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
@@ -177,8 +179,6 @@ def test_a_lost_worker_is_our_fault_and_is_retried(database: Database) -> None:
 def test_a_worker_lost_twice_on_one_statement_gives_infra(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from exspin.sql.process import WorkerProcess
-
     send = WorkerProcess.send
 
     def send_and_die(worker: WorkerProcess, message: dict[str, object]) -> None:
@@ -201,13 +201,70 @@ def test_a_worker_lost_twice_on_one_statement_gives_infra(
         ]
 
 
+def test_a_worker_killed_before_it_is_ready_is_started_once_more(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = WorkerProcess._start
+    deaths = iter([True])
+
+    def start_and_die(worker: WorkerProcess) -> None:
+        start(worker)
+        if next(deaths, False):
+            worker._process.kill()
+
+    monkeypatch.setattr(WorkerProcess, "_start", start_and_die)
+    with Executor(workers=1) as executor:
+        assert executor.judge([Job(database, "SELECT 1", "SELECT 1.0")]) == [
+            Judgement(Outcome.MATCH)
+        ]
+        executor.close()
+        deaths = iter([True, True])
+        with pytest.raises(ExspinError, match="did not start"):
+            executor.run(database, "SELECT 1")
+
+
+def test_comparing_is_not_done_on_the_time_of_the_statement(
+    database: Database, executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Once the worker says that the statement ran, its limit no longer counts.
+    columns = [f"(x * {place + 3}) % 1009" for place in range(8)]
+    table = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 40000) SELECT {} FROM c"
+    gold = table.format(", ".join(columns))
+    assert executor.run(database, gold).outcome is None  # fast enough for the limits
+    waits: list[float] = []
+    read = WorkerProcess.read
+
+    def noted(worker: WorkerProcess) -> list[list[object]]:
+        answers = read(worker)
+        if answers and answers[-1] == ["ran"]:
+            waits.append(worker.overdue_at - time.monotonic())
+        return answers
+
+    monkeypatch.setattr(WorkerProcess, "read", noted)
+    judged = executor.judge([Job(database, gold, table.format(", ".join(columns[::-1])))])
+    assert judged == [Judgement(Outcome.MATCH)]
+    assert waits
+    assert min(waits) > 20 * executor.limits.timeout_s
+
+
 @pytest.mark.parametrize(
-    "name", ["a?mode=rwc.sqlite", "a#b.sqlite", "a%20b.sqlite", "a b.sqlite", "größe 数.sqlite"]
+    "name",
+    [
+        "a?mode=rwc.sqlite",
+        "a#b.sqlite",
+        "a%20b.sqlite",
+        "a b.sqlite",
+        "größe 数.sqlite",
+        os.fsdecode(b"\xfc.sqlite"),
+    ],
 )
 def test_the_right_file_is_opened_whatever_its_name(
     name: str, tmp_path: Path, executor: Executor
 ) -> None:
     assert executor.run(make(tmp_path / name), "SELECT count(*) FROM singer").rows == ((3,),)
+    doubled = Database.sqlite("x", Path("/" + str(tmp_path / name)))
+    assert doubled.path.as_posix().startswith("//")
+    assert executor.run(doubled, "SELECT count(*) FROM singer").rows == ((3,),)
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
@@ -239,6 +296,54 @@ def test_text_that_is_not_utf8_can_be_read_and_compared(tmp_path: Path, executor
     ]
     assert [j.outcome for j in executor.judge(jobs)] == [Outcome.MATCH, Outcome.MISMATCH]
     assert executor.run(database, "SELECT name FROM singer WHERE id = 1").rows == (("J\ufffdr",),)
+
+
+def test_a_statement_begun_anew_for_text_that_is_not_utf8_has_all_its_time(tmp_path: Path) -> None:
+    database = make(tmp_path / "latin.sqlite")
+    with sqlite3.connect(database.path) as connection:
+        connection.execute("UPDATE singer SET name = CAST(x'4AFC72' AS TEXT) WHERE id = 3")
+    connection.close()
+    restarts: list[float] = []
+    sandbox = Sandbox(50.0, 100, 100_000, lambda: restarts.append(sandbox._deadline))
+    begun = time.monotonic()
+    for _ in range(2):
+        assert len(sandbox.run(Source.at(str(database.path)), "SELECT name FROM singer").rows) == 3
+    assert len(restarts) == 1  # the parent is told, once for a connection
+    assert restarts[0] - begun > 50.0
+
+
+def test_a_log_without_its_index_is_an_unusable_database_and_no_file_is_made(
+    tmp_path: Path, executor: Executor
+) -> None:
+    database = make(tmp_path / "stage.sqlite")
+    (tmp_path / "stage.sqlite-wal").write_bytes(b"x" * 100)
+    result = executor.run(database, "SELECT count(*) FROM singer")
+    assert (result.outcome, result.detail) == (Outcome.ERROR, "database")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "stage.sqlite",
+        "stage.sqlite-wal",
+    ]
+
+
+def test_of_virtual_tables_only_json_is_read(tmp_path: Path, executor: Executor) -> None:
+    database = make(tmp_path / "stage.sqlite")
+    with sqlite3.connect(database.path) as connection:
+        connection.execute("CREATE VIRTUAL TABLE doc USING fts5(title)")
+        connection.execute("INSERT INTO doc VALUES ('x')")
+    connection.close()
+    rows = executor.run(database, "SELECT value FROM json_each('[1, \"a\"]')").rows
+    assert rows == ((1,), ("a",))
+    tree = "SELECT fullkey FROM singer, json_tree('{\"a\": 1}') WHERE singer.id = 1 AND atom = 1"
+    assert executor.run(database, tree).rows == (("$.a",),)
+    assert executor.run(database, "SELECT title FROM doc").detail == "virtual_table"
+
+
+def test_a_table_named_like_a_function_is_a_table(tmp_path: Path, executor: Executor) -> None:
+    database = make(tmp_path / "stage.sqlite")
+    with sqlite3.connect(database.path) as connection:
+        connection.execute("CREATE VIEW JSON_EACH AS SELECT 7 AS value")
+    connection.close()
+    assert executor.run(database, "SELECT value FROM json_each").rows == ((7,),)
 
 
 def test_rows_still_in_the_write_ahead_log_are_seen(tmp_path: Path, executor: Executor) -> None:
@@ -281,6 +386,19 @@ def test_caps_on_rows_and_bytes(database: Database) -> None:
         assert len(executor.run(database, many.format(100)).rows) == 100
         assert executor.run(database, many.format(101)).detail == "rows"
         assert executor.run(database, "SELECT hex(zeroblob(600000))").detail == "bytes"
+        # few bytes as text, six times as many on their way to the parent
+        control = "SELECT replace(hex(zeroblob({})), '0', x'01')"
+        assert executor.run(database, control.format(50_000)).rows == (("\x01" * 100_000,),)
+        assert executor.run(database, control.format(100_000)).detail == "bytes"
+
+
+def test_a_worker_that_says_more_than_its_caps_is_lost(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exspin.sql.process._ENVELOPE", -999_000)
+    with Executor(Limits(max_bytes=1_000_000), workers=1) as executor:
+        assert executor.run(database, "SELECT 1").rows == ((1,),)
+        assert executor.run(database, "SELECT hex(zeroblob(5000))").outcome is Outcome.INFRA
 
 
 def test_an_unknown_comparator_runs_nothing(database: Database, executor: Executor) -> None:

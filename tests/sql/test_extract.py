@@ -39,6 +39,41 @@ def test_a_megabyte_of_sql_is_refused_before_anyone_reads_it() -> None:
     assert gate("SELECT " + "1, " * 400_000 + "1").detail == "too_complex"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT 1" + "\n\n--" * 24_000,
+        "SELECT 1" + "\n\n-- x" * 16_000,
+        "x\n" + "(\n" * 49_000,
+        "x\n" + "/*\n" * 33_000,
+        "x\n" + "/*\n" * 30_000 + "*/",
+        "x\n" + "-- \n" * 24_000,
+        "```\n(" * 16_000,
+        "```sql\n/*" * 11_000,
+        "sql:\n(" * 16_000,
+        "sql" + "* " * 49_000,
+        "WITH\n" * 20_000,
+        "sql: with a(" * 8_000,
+        "<think>" * 14_000,
+        "SELECT 1" + "\n\n* " * 24_000 + "FROM t",
+        "SELECT 1" + "\n\nSelect from" * 7_000,
+        "SELECT 1;" + "Drop table x; " * 7_000,
+        "SELECT 1;" + "Drop table" + " x." * 30_000,
+        "SELECT 1 " + "<|a" * 30_000,
+    ],
+    ids=lambda text: repr(text[:20]),
+)
+def test_long_text_takes_time_in_proportion(text: str) -> None:
+    # Times are not asserted; where the work grows with the square of the length, this takes minutes.
+    gate(extract_sql(text))
+
+
+def test_text_too_long_for_any_statement_is_not_searched() -> None:
+    text = "SQL: SELECT 1" + " " * 100_000
+    assert extract_sql(text) == text
+    assert gate(text).detail == "too_complex"
+
+
 def test_the_test_suite_rule_takes_the_first_statement_but_no_write() -> None:
     assert gate("SELECT 1; chatter", first_only=True).sql == "SELECT 1"
     assert gate("SELECT 1; DROP TABLE t", first_only=True).outcome is Outcome.DENIED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -160,18 +161,84 @@ def test_virtual_tables_show_no_inner_tables_and_no_values(tmp_path: Path) -> No
     assert schema.tables[0].columns[0].samples == ()
 
 
-def test_generated_columns_are_read_and_an_enormous_one_shows_no_values(tmp_path: Path) -> None:
-    # the value of `slow` is 60 MB; `fast` is an ordinary generated column
+def test_generated_columns_are_read_and_only_stored_ones_are_sampled(tmp_path: Path) -> None:
+    # computing `endless` is one instruction of many minutes, which no limit inside SQLite ends
     schema = read(
         tmp_path,
-        """CREATE TABLE fine (a int, fast int AS (a + 1));
+        """CREATE TABLE fine (a int, fast int AS (a + 1), kept int AS (a + 2) STORED);
            INSERT INTO fine VALUES (1);
-           CREATE TABLE hostile (a int, slow text AS (hex(zeroblob(30000000))));
-           INSERT INTO hostile VALUES (1);""",
+           CREATE TABLE hostile (a int);
+           INSERT INTO hostile VALUES (1);
+           ALTER TABLE hostile ADD COLUMN
+             endless AS (instr(zeroblob(20000000), zeroblob(10000000)||x'01'));""",
     )
-    assert [column.samples for column in schema.tables[0].columns] == [("1",), ("2",)]
-    assert [column.name for column in schema.tables[1].columns] == ["a", "slow"]
-    assert schema.tables[1].columns[1].samples == ()
+    assert [column.samples for column in schema.tables[0].columns] == [("1",), (), ("3",)]
+    assert [column.name for column in schema.tables[1].columns] == ["a", "endless"]
+    assert [column.samples for column in schema.tables[1].columns] == [("1",), ()]
+
+
+def test_a_row_past_the_limits_shows_no_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exspin.sql.schema.CELL_LIMIT", 2_000)
+    schema = read(
+        tmp_path,
+        """CREATE TABLE hostile (a int, huge text);
+           INSERT INTO hostile VALUES (1, hex(zeroblob(5000)));""",
+    )
+    assert [column.samples for column in schema.tables[0].columns] == [(), ()]
+
+
+DOUBLING = [
+    # each view stands for two of the one before it
+    "CREATE TABLE t (a, {columns}); CREATE VIEW v0 AS SELECT * FROM t;"
+    + "".join(
+        f'CREATE VIEW v{i} AS SELECT x.* FROM {"main." * (i % 2)}v{i - 1} x, "V{i - 1}" y;'
+        for i in range(1, 31)
+    ),
+    # the same within one view
+    "CREATE TABLE t (a, {columns}); CREATE VIEW v AS WITH c0 AS (SELECT * FROM t)"
+    + "".join(
+        f", c{i} (a) AS NOT MATERIALIZED (SELECT x.a FROM c{i - 1} x, c{i - 1})"
+        for i in range(1, 31)
+    )
+    + " SELECT a FROM c30;",
+]
+
+
+@pytest.mark.parametrize("script", DOUBLING, ids=["views", "expressions"])
+def test_views_that_double_again_and_again_are_left_out(script: str, tmp_path: Path) -> None:
+    # not stopped, this fills the memory
+    columns = ", ".join(f"c{i}" for i in range(1500))
+    schema = read(tmp_path, script.replace("{columns}", columns))
+    views = [table.name for table in schema.tables if table.view]
+    assert views == ([f"v{i}" for i in range(7)] if "v30" in script else [])
+
+
+def test_views_on_views_with_table_expressions_are_read(tmp_path: Path) -> None:
+    schema = read(
+        tmp_path,
+        """CREATE TABLE t (a, b);
+           CREATE VIEW v AS WITH x AS (SELECT a, b FROM t), y (c, d) AS (SELECT x.a, x.b FROM x)
+             SELECT x.a, y.d FROM x JOIN y ON x.a = y.c;
+           CREATE VIEW w AS SELECT one.a, two.d FROM v AS one JOIN main.v AS two ON one.a = two.a;""",
+    )
+    assert [[column.name for column in table.columns] for table in schema.tables] == [
+        ["a", "b"],
+        ["a", "d"],
+        ["a", "d"],
+    ]
+
+
+@pytest.mark.parametrize("folder", [b"latin-\xfc", b"a%?#b"])
+def test_a_folder_may_have_any_name(folder: bytes, tmp_path: Path) -> None:
+    place = tmp_path / os.fsdecode(folder)
+    place.mkdir()
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("CREATE TABLE t (a)")
+        (place / "db.sqlite").write_bytes(connection.serialize())
+    for path in (place / "db.sqlite", Path("/" + str(place / "db.sqlite"))):
+        assert [t.name for t in read_schema(Database.sqlite("db", path)).tables] == ["t"]
 
 
 def test_the_search_for_values_ends_after_a_thousand_rows(tmp_path: Path) -> None:

@@ -317,8 +317,8 @@ def _message(task: _Task) -> list[Any]:
 
 
 def _settle(batch: deque[_Task], answer: list[str]) -> Iterator[_Task]:
-    """Record one answer of a worker; an empty one is a sign of life."""
-    if not answer:
+    """Record one answer of a worker; one without an outcome is a sign of life."""
+    if len(answer) < 2:
         return
     outcome, detail = answer
     batch[0].settle(Judgement(Outcome(outcome), detail) if outcome else None)
@@ -351,8 +351,9 @@ def _one_answer(worker: WorkerProcess) -> list[Any] | None:
         selector.register(worker.answers, selectors.EVENT_READ)
         while True:
             selector.select(max(0.0, worker.overdue_at - time.monotonic()))
-            if answers := worker.read():
-                return answers[0]
+            for answer in worker.read():
+                if len(answer) > 1:  # else a sign of life
+                    return answer
             if worker.lost or worker.overdue:
                 return None
 

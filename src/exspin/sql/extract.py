@@ -5,12 +5,15 @@ The rule of `extract_sql`, in order; the first that applies wins:
 1. text that begins with a statement is that statement;
 2. what comes before the first `</think>` is dropped (all of it, if `<think>` is never closed), then rule 1 again,
    also after a label such as `SQL:`;
-3. of several ``` fences the **last** one with a statement in it (models draft first), closed or not;
+3. of several ``` fences the **last** one with a statement in it (models draft first), closed or not; those tagged
+   `sql` come before the others;
 4. after a label anywhere; 5. the first line that begins with a query; 6. the first SELECT of the text.
 
 From there the statement runs to the first `;`, closing fence or chat marker outside literals, quoted names and
-comments, or to a blank line that is followed by prose. A later statement that would write is kept, so that the gate
-sees it. Text without any query comes back stripped; the gate decides what to call it.
+comments, to a blank line that is followed by prose, or to a line that begins with a label of our own prompts
+(`question:`). A later statement that would write is kept, so that the gate sees it; a sentence that only begins like
+one ("Drop table aliases where possible.") is dropped. Text without any query comes back stripped, text past
+`MAX_SQL_CHARS` as it is; the gate decides what to call it. The time taken is linear in the length of the text.
 
 The gate only gives good names to things: what protects the database is the worker's authorizer.
 """
@@ -22,14 +25,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from exspin.records import Outcome
-from exspin.sql.tokens import Token, significant, tokens
+from exspin.sql.tokens import Token, tokens
 
 MAX_SQL_CHARS = 100_000
 
+# What may stand before the first word of a query, piece by piece.
+_LEAD = re.compile(r"\s++|--[^\n]*\n|/\*|\(")
 _QUERY = re.compile(
-    r"""(?:\s|--[^\n]*\n|/\*.*?\*/|\()*+
-    (?:SELECT\b|VALUES\s*\(|WITH\s+(?:RECURSIVE\s+)?["`\[]?\w+["`\]]?\s*(?:\([^()]*\)\s*)?AS\s*(?:NOT\s+)?(?:MATERIALIZED\s*)?\()""",
-    re.IGNORECASE | re.DOTALL | re.VERBOSE,
+    r"""SELECT\b|VALUES\s*\(
+    |WITH\s+(?:RECURSIVE\s+)?["`\[]?\w+["`\]]?\s*(?:\([^()]*\)\s*)?AS\s*(?:NOT\s+)?(?:MATERIALIZED\s*)?\(""",
+    re.IGNORECASE | re.VERBOSE,
 )
 # One query and nothing that could end it or hide an end: the common case, without cutting it into tokens.
 _SIMPLE = re.compile(
@@ -37,19 +42,23 @@ _SIMPLE = re.compile(
 )
 _THINK = re.compile(r"\A<think>.*?(?:</think>|\Z)|\A.*?</think>", re.DOTALL | re.IGNORECASE)
 _FENCE = re.compile(
-    r"```[ \t]*(?:[\w+-]*[ \t]*\n|sql\w*\b)?(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE
+    r"```[ \t]*(?:([\w+-]*)[ \t]*\n|(sql\w*)\b)?(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE
 )
 _LABEL = re.compile(r"\b(?:sql|sqlite|query|answer)\b[ \t*_`\"]*:[ \t*_`\"]*", re.IGNORECASE)
+_PROMPT_LABEL = re.compile(r"(?:question|evidence|sql)[ \t]*:(?!:)", re.IGNORECASE)
 _LINE = re.compile(r"^[ \t>*-]*", re.MULTILINE)
 _SELECT = re.compile(r"\bSELECT\b")
 _CHAT_MARKER = re.compile(r"</s>|<\|\w+\|>|\[/?INST\]|</?(?:sql|answer|code)>", re.IGNORECASE)
 _PROSE_AFTER = re.compile(r"[A-Z][\w']*[,:]?[ \t]+(?:\w[\w'`]*[ \t,]+){2}|[*#>-]+[ \t]|[A-Z]\w+:")
+# One or more sentences on a line of their own: no SQL ends in a word and a full stop.
+_SENTENCE = re.compile(r"[A-Z][a-z]+[ \t][\w'`,.() \t-]*[a-z)`][.!][ \t]*(?:\n|\Z)")
 
 # A paragraph that begins with one of these goes on with the statement.
 _CONTINUES = (
     "FROM WHERE GROUP ORDER HAVING LIMIT OFFSET UNION INTERSECT EXCEPT SELECT AND OR ON USING JOIN INNER LEFT RIGHT FULL "
     "CROSS NATURAL OUTER AS WINDOW THEN ELSE WHEN END IN IS NOT LIKE BETWEEN DESC ASC VALUES WITH"
 )
+_CONTINUING = frozenset(_CONTINUES.split())
 
 # First words of statements that would write or leave the sandbox. After a `;` the same words may as well begin a
 # sentence ("Replace the name …"), so there the next word decides too.
@@ -82,16 +91,19 @@ _NOT_QUERY = re.compile(
 
 def extract_sql(text: str) -> str:
     """The one statement in a model's text, without a closing `;`. Never raises."""
+    if len(text) > MAX_SQL_CHARS:
+        return text
     plain = text.strip().lstrip("\ufeff")
-    answer = plain if _QUERY.match(plain) else _THINK.sub("", plain).strip()
+    answer = plain if _Beginnings(plain).query(0) else _THINK.sub("", plain).strip()
     label = _LABEL.match(answer)
     for begin in (0, label.end() if label else 0):
-        if _QUERY.match(answer, begin):
+        if _Beginnings(answer).query(begin):
             return _statement(answer, begin)
     if _is_other_statement(answer):
         return answer
-    blocks = [str(match[1]).strip() for match in _FENCE.finditer(answer)]
-    for block in [*reversed(blocks), answer]:
+    fences = list(_FENCE.finditer(answer))
+    fences.sort(key=lambda match: (match[1] or match[2] or "").lower().startswith("sql"))
+    for block in [*(str(match[3]).strip() for match in reversed(fences)), answer]:
         if _is_other_statement(block):
             return block
         start = _query_start(block)
@@ -100,10 +112,37 @@ def extract_sql(text: str) -> str:
     return answer
 
 
+class _Beginnings:
+    """Says of places in a text whether a query begins there, and looks at no part of the text twice."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._seen: set[int] = set()  # places from which no query follows
+        self._comment = (0, 0)  # where the search for the end of a comment began, and that end
+
+    def query(self, place: int) -> bool:
+        """Does a query begin here, behind white space, comments and parentheses?"""
+        while place not in self._seen:
+            self._seen.add(place)
+            lead = _LEAD.match(self._text, place)
+            if lead is None:
+                return _QUERY.match(self._text, place) is not None
+            place = lead.end()
+            if lead[0] == "/*":
+                begin, end = self._comment
+                if not begin <= place <= end - 2:
+                    found = self._text.find("*/", place)
+                    end = found + 2 if found >= 0 else len(self._text)
+                    self._comment = (place, end)
+                place = end
+        return False
+
+
 def _query_start(text: str) -> int | None:
+    beginnings = _Beginnings(text)
     for anchors in (re.finditer(r"\A", text), _LABEL.finditer(text), _LINE.finditer(text)):
         for anchor in anchors:
-            if _QUERY.match(text, anchor.end()):
+            if beginnings.query(anchor.end()):
                 return anchor.end()
     found = _SELECT.search(text) or re.search(r"\bselect\b", text, re.IGNORECASE)
     return found.start() if found else None
@@ -114,7 +153,19 @@ def _statement(text: str, start: int) -> str:
     if text[:start].endswith("`"):  # inline code: it ends at the next backtick
         text = text[:start] + text[start:].partition("`")[0]
     previous: Token | None = None
+    gap: int | None = None  # a blank line that seems to be followed by prose; the next word tells
     for token in tokens(text, start):
+        if token.kind == "space":
+            if "\n" in token.text and _PROMPT_LABEL.match(text, token.end):
+                return text[start : token.start].strip()
+            if gap is None and token.text.count("\n") > 1 and _may_end(text, token, previous):
+                gap = token.start
+            continue
+        if token.kind == "comment":
+            continue
+        if gap is not None and token.keyword not in _CONTINUING:
+            return text[start:gap].strip()
+        gap = None
         if token.kind == "symbol" and token.text == ";":
             if _later_write(text, token.end):
                 return text[start:].strip()
@@ -123,25 +174,17 @@ def _statement(text: str, start: int) -> str:
             return text[start : token.start].strip()
         if token.text[0] in "<[" and _CHAT_MARKER.match(text, token.start):
             return text[start : token.start].strip()
-        if token.kind == "space":
-            if (
-                token.text.count("\n") > 1
-                and token.depth <= 0
-                and _prose_follows(text, token, previous)
-            ):
-                return text[start : token.start].strip()
-        elif token.kind != "comment":
-            previous = token
+        previous = token
     return text[start:].strip()
 
 
-def _prose_follows(text: str, gap: Token, previous: Token | None) -> bool:
-    if previous is None or (previous.kind == "symbol" and previous.text not in ")*"):
+def _may_end(text: str, gap: Token, previous: Token | None) -> bool:
+    """Can the statement end before this gap, and does what follows look like prose?"""
+    if gap.depth > 0 or previous is None:
         return False
-    following = next(significant(text, gap.end), None)
-    if following is None or following.keyword in _CONTINUES.split():
+    if previous.kind == "symbol" and previous.text not in ")*":
         return False
-    return bool(_PROSE_AFTER.match(text, gap.end))
+    return _PROSE_AFTER.match(text, gap.end) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +253,11 @@ def _writes(words: list[str], *, sure: bool) -> bool:
 
 
 def _later_write(text: str, start: int) -> bool:
-    return any(_writes(words, sure=False) for _, words in _split(text, start))
+    """Is there a write behind a complete statement? What only reads like one is never executed either way."""
+    return any(
+        _writes(words, sure=False) and not _SENTENCE.match(later)
+        for later, words in _split(text, start)
+    )
 
 
 def _is_other_statement(text: str) -> bool:

@@ -20,6 +20,8 @@ from typing import Any
 from exspin.errors import ExspinError
 
 _START_S = 60.0
+_OWN_WORK_S = 30.0  # for comparing and encoding large results, which no statement pays for
+_ENVELOPE = 1 << 20  # bytes an answer may have beside its rows
 _PACKAGE_ROOT = str(Path(__file__).parents[2])
 _SERVE = "import sys; sys.path.insert(0, sys.argv[1]); from exspin.sql.worker import main; main()"
 
@@ -43,7 +45,10 @@ class WorkerProcess:
     """A running worker. `send` while it is idle, then `read` until everything asked for has come back."""
 
     def __init__(self, limits: Limits) -> None:
-        self._patience_s = limits.patience_s
+        self._limits = limits
+        self._start()
+
+    def _start(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-c", _SERVE, _PACKAGE_ROOT],
             stdin=subprocess.PIPE,
@@ -61,10 +66,10 @@ class WorkerProcess:
         self.overdue_at = time.monotonic() + _START_S
         self._write(
             {
-                "timeout_s": limits.timeout_s,
-                "max_rows": limits.max_rows,
-                "max_bytes": limits.max_bytes,
-                "memory_mb": limits.memory_mb,
+                "timeout_s": self._limits.timeout_s,
+                "max_rows": self._limits.max_rows,
+                "max_bytes": self._limits.max_bytes,
+                "memory_mb": self._limits.memory_mb,
             }
         )
 
@@ -73,28 +78,37 @@ class WorkerProcess:
         return time.monotonic() >= self.overdue_at
 
     def send(self, message: dict[str, Any]) -> None:
-        """Give an idle worker something to do. Raises `ExspinError` if it never started."""
+        """Give an idle worker something to do. Raises `ExspinError` if it cannot be started."""
         if not self._ready:
             self._await_start()
         self._write(message)
-        self.overdue_at = time.monotonic() + self._patience_s
+        self.overdue_at = time.monotonic() + self._limits.patience_s
 
     def read(self) -> list[list[Any]]:
-        """The answers that have arrived since the last call; never waits. Sets `lost` at the end of the stream."""
+        """The answers that have arrived since the last call; never waits. Sets `lost` at the end of the stream.
+
+        After the answer `["ran"]` the worker is given time of its own: its statement is over.
+        """
         arrived = False
         try:
             while chunk := os.read(self.answers, 1 << 20):
                 self._buffer += chunk
                 arrived = True
+                if len(self._buffer) > self._limits.max_bytes + _ENVELOPE:
+                    self._buffer.clear()  # no worker of ours says so much
+                    break
             self.lost = True
         except BlockingIOError:
             pass
         if not arrived:
             return []
-        self.overdue_at = time.monotonic() + self._patience_s
-        whole, newline, rest = self._buffer.rpartition(b"\n")
-        self._buffer = rest
-        return [json.loads(line) for line in whole.split(b"\n")] if newline else []
+        whole, newline, self._buffer = self._buffer.rpartition(b"\n")
+        answers = [json.loads(line) for line in whole.split(b"\n")] if newline else []
+        own_work = bool(answers) and answers[-1] == ["ran"]
+        self.overdue_at = time.monotonic() + max(
+            self._limits.patience_s, _OWN_WORK_S if own_work else 0.0
+        )
+        return answers
 
     def close(self) -> None:
         """Let an idle worker end; kill it if it does not."""
@@ -111,17 +125,28 @@ class WorkerProcess:
         self._reap()
 
     def _await_start(self) -> None:
+        """Wait for the first sign of life; a worker that dies before it is started once more."""
+        if self._started():
+            return
+        self._start()
+        if not self._started():
+            raise ExspinError(
+                f"the SQL worker process did not start (exit code {self._process.returncode}): "
+                f"try `{sys.executable} -m exspin.sql.worker </dev/null` to see why"
+            )
+
+    def _started(self) -> bool:
         with selectors.DefaultSelector() as selector:
             selector.register(self.answers, selectors.EVENT_READ)
-            while not self._ready:
+            while True:
                 selector.select(max(0.0, self.overdue_at - time.monotonic()))
                 self._ready = bool(self.read())
-                if not self._ready and (self.lost or self.overdue):
-                    self.kill()
-                    raise ExspinError(
-                        f"the SQL worker process did not start (exit code {self._process.returncode}): "
-                        f"try `{sys.executable} -m exspin.sql.worker </dev/null` to see why"
-                    )
+                if self._ready:
+                    return True
+                if self.lost or self.overdue:
+                    break
+        self.kill()
+        return False
 
     def _write(self, message: dict[str, Any]) -> None:
         try:

@@ -2,16 +2,19 @@
 
 Everything comes from the file itself, read-only: names and keys from SQLite's pragmas, comments from the CREATE TABLE
 text that SQLite keeps, values from the first rows of each table. The reader is bounded in rows, work and length, since
-a schema may be hostile (a generated column that never ends, a cell of a gigabyte). Views are listed, never sampled;
-virtual tables are left unsampled too, because their code is not SQLite's own.
+a schema may be hostile (views that double thirty times, a cell of a gigabyte). Views are listed, never sampled, and
+left out where they stand for too many others. Virtual generated columns are not sampled, since computing a value may
+never end; nor are virtual tables, because their code is not SQLite's own.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -21,6 +24,7 @@ from urllib.parse import quote
 from exspin.errors import DatabaseError
 from exspin.ledger import digest_json
 from exspin.records import Database
+from exspin.sql.tokens import significant
 
 SAMPLED_ROWS = 1000  # values are looked for in so many rows from the start of a table
 SAMPLE_LENGTH = 25
@@ -31,6 +35,9 @@ WORK_LIMIT = (
 CELL_LIMIT = (
     50_000_000  # bytes; a longer row is an error inside SQLite, and its table shows no values
 )
+
+VIEW_LIMIT = 200  # selects that one view may stand for
+ALL_VIEWS_LIMIT = 10_000  # selects that all views of a schema may stand for
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,8 @@ def open_read_only(path: Path) -> sqlite3.Connection:
 
     `immutable` keeps SQLite from making `-wal` and `-shm` files beside a database in WAL mode.
     """
-    uri = f"file:{quote(os.fsencode(path.absolute()))}?mode=ro&immutable=1"
+    absolute = "/" + str(path.absolute()).lstrip("/")  # two slashes would name a host
+    uri = f"file://{quote(os.fsencode(absolute))}?mode=ro&immutable=1"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None)
     connection.text_factory = _decode
     connection.execute("PRAGMA query_only = 1")
@@ -138,17 +146,24 @@ def _decode(raw: bytes) -> str:
 
 
 def _read_tables(connection: sqlite3.Connection, sample_values: int) -> Iterator[Table]:
-    # Shadow tables hold the index of a full-text table. Before SQLite 3.37 the pragma gives no rows.
-    kinds = {row[1]: row[2] for row in connection.execute("PRAGMA table_list")}
     listed = connection.execute(
         "SELECT name, type, sql FROM sqlite_master WHERE type IN ('table', 'view') "
         "AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid"
     ).fetchall()
+    views = _Views((name, ddl or "") for name, kind, ddl in listed if kind == "view")
+    unaffordable = {
+        name for name, kind, _ in listed if kind == "view" and not views.affordable(name)
+    }
+    # Shadow tables hold the index of a full-text table. Before SQLite 3.37 the pragma gives no rows, and it writes out
+    # all views, so where that could take for ever shadow tables are listed.
+    table_list = [] if unaffordable else connection.execute("PRAGMA table_list").fetchall()
+    shadows = {row[1] for row in table_list if row[2] == "shadow"}
     for name, kind, ddl in listed:
-        if kinds.get(name) == "shadow":
+        if name in shadows or name in unaffordable:
             continue
         try:
-            # (cid, name, type, notnull, default, pk, hidden); hidden 1 is a virtual table's inner column
+            # (cid, name, type, notnull, default, pk, hidden); hidden 1 is a virtual table's inner column, 2 a
+            # generated column that is computed whenever it is read
             rows = [
                 row
                 for row in connection.execute("SELECT * FROM pragma_table_xinfo(?)", (name,))
@@ -161,7 +176,7 @@ def _read_tables(connection: sqlite3.Connection, sample_values: int) -> Iterator
         comment, column_comments = read_comments(ddl or "")
         virtual = kind == "table" and (ddl or "").upper().startswith("CREATE VIRTUAL")
         samples = (
-            _sample(connection, name, [row[1] for row in rows], sample_values)
+            _sample(connection, name, [row[1] for row in rows if row[6] != 2], sample_values)
             if kind == "table" and not virtual
             else {}
         )
@@ -182,6 +197,73 @@ def _read_tables(connection: sqlite3.Connection, sample_values: int) -> Iterator
             primary_key=tuple(row[1] for row in sorted(rows, key=lambda row: row[5]) if row[5] > 0),
             view=kind == "view",
         )
+
+
+class _Views:
+    """How many selects a view comes to when SQLite puts in the views and table expressions it names.
+
+    SQLite writes them all out before it can name a column, with nothing that would stop it. The count is an upper
+    bound, from the words of the definitions alone.
+    """
+
+    def __init__(self, definitions: Iterable[tuple[str, str]]) -> None:
+        self._texts: dict[str, str] = {}
+        self._counts: dict[str, float] = {}
+        self._left = ALL_VIEWS_LIMIT
+        for name, ddl in definitions:
+            if name.lower() in self._texts:  # two names that differ in bytes we cannot read
+                self._counts[name.lower()] = math.inf
+            self._texts[name.lower()] = ddl
+
+    def affordable(self, name: str) -> bool:
+        """Can this view's columns be asked for? Takes its cost from what is left."""
+        count = self._count(name.lower())
+        if count > min(VIEW_LIMIT, self._left):
+            return False
+        self._left -= int(count)
+        return True
+
+    def _count(self, name: str, depth: int = 0) -> float:
+        if depth > VIEW_LIMIT:
+            return math.inf
+        if name not in self._counts:
+            self._counts[name] = math.inf  # while it is counted: a circle has no columns
+            named, expressions = _named(self._texts[name])
+            own = math.prod(max(1, named[expression] - 1) for expression in expressions)
+            others = [
+                times * self._count(other, depth + 1)
+                for other, times in named.items()
+                if other in self._texts and other != name
+            ]
+            self._counts[name] = own * (1 + sum(others))
+        return self._counts[name]
+
+
+def _named(ddl: str) -> tuple[Counter[str], set[str]]:
+    """How often each name is used in a definition, but not before a dot; and the table expressions among them."""
+    named: Counter[str] = Counter()
+    expressions: set[str] = set()
+    name = ""  # the last one
+    before: list[str] = []  # the name before each open parenthesis
+    after_as = False  # between AS and what it introduces
+    for token in significant(ddl):
+        if token.kind in ("word", "name", "string"):
+            if token.keyword == "AS":
+                after_as = True
+            elif not (after_as and token.keyword in ("NOT", "MATERIALIZED")):
+                name = (token.text if token.kind == "word" else _unquoted(token.text)).lower()
+                named[name] += 1
+                after_as = False
+        elif token.text == "(":
+            if after_as:
+                expressions.add(name)
+            before.append(name)
+            after_as = False
+        elif token.text == ")":
+            name = before.pop() if before else ""
+        elif token.text == ".":
+            named[name] -= 1
+    return named, expressions
 
 
 def _sample(

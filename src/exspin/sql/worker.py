@@ -20,7 +20,8 @@ import sqlite3
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -33,7 +34,6 @@ from exspin.sql.compare import Rule, compare
 _OPEN_CONNECTIONS = 16
 _KEPT_GOLD_BYTES = 32_000_000
 _CELL_BYTES = 40  # what a Python value costs beside its text
-_LONG_COMPARISON = 5_000  # rows from which comparing takes long enough to tell the parent first
 _OPS_BETWEEN_CHECKS = 20_000
 _LOGS = ("-wal", "-journal")
 
@@ -70,6 +70,7 @@ class ErrorKind(StrEnum):
     TYPE = "type"  # a value that an operation cannot take
     TOO_COMPLEX = "too_complex"  # nesting, terms or length past the limits
     DATABASE = "database"  # the file cannot be opened or is damaged
+    VIRTUAL_TABLE = "virtual_table"  # none but json_each and json_tree can be read
     OTHER = "other"
 
 
@@ -112,6 +113,8 @@ _MESSAGES = (
     ("not a database", ErrorKind.DATABASE),
     ("malformed", ErrorKind.DATABASE),
     ("disk i/o", ErrorKind.DATABASE),
+    ("vtable constructor failed", ErrorKind.VIRTUAL_TABLE),
+    ("no such module", ErrorKind.VIRTUAL_TABLE),
 )
 
 
@@ -130,9 +133,14 @@ class Source:
     def uri(self) -> str:
         # A log beside the file holds data that an immutable connection would not see.
         has_log = any(log is not None and log[1] > 0 for log in self.state[1:])
-        return (
-            f"file:{quote(os.path.abspath(self.path))}?mode=ro{'' if has_log else '&immutable=1'}"
-        )
+        path = "/" + os.path.abspath(self.path).lstrip("/")  # two slashes would name a host
+        return f"file://{quote(os.fsencode(path))}?mode=ro{'' if has_log else '&immutable=1'}"
+
+    @property
+    def abandoned(self) -> bool:
+        """Is there a write-ahead log without its index? Opening the file would make one, even for reading."""
+        log = self.state[1]
+        return log is not None and log[1] > 0 and not os.path.exists(f"{self.path}-shm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +157,15 @@ class Ran:
 class Sandbox:
     """Runs one statement at a time against databases that it opens read-only and keeps open."""
 
-    def __init__(self, timeout_s: float, max_rows: int, max_bytes: int) -> None:
+    def __init__(
+        self,
+        timeout_s: float,
+        max_rows: int,
+        max_bytes: int,
+        on_restart: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_restart` is called where a statement begins anew, with all its time before it."""
+        self._on_restart = on_restart
         self.timeout_s = timeout_s
         self.max_rows = max_rows
         self.max_bytes = max_bytes
@@ -169,6 +185,9 @@ class Sandbox:
                 connection.text_factory = (
                     _tolerant_text  # some databases hold text that is not UTF-8
                 )
+                # With time of its own, or the outcome would depend on what ran on this connection before.
+                self._deadline = time.monotonic() + self.timeout_s
+                self._on_restart()
                 return self._fetch(connection, sql)
         except MemoryError:
             return Ran(outcome=Outcome.TOO_LARGE, detail="memory")
@@ -202,6 +221,8 @@ class Sandbox:
         return connection
 
     def _open(self, source: Source) -> sqlite3.Connection:
+        if source.abandoned:
+            raise sqlite3.OperationalError("unable to open database file: its log has no index")
         connection = sqlite3.connect(
             source.uri, uri=True, isolation_level=None, cached_statements=16
         )
@@ -215,12 +236,26 @@ class Sandbox:
             "mmap_size=0",
         ):
             connection.execute(f"PRAGMA {pragma}")
-        connection.set_authorizer(_authorize)
         connection.set_progress_handler(self._overdue, _OPS_BETWEEN_CHECKS)
+        _prepare_json(connection)
+        connection.set_authorizer(_authorize)
         return connection
 
     def _overdue(self) -> bool:
         return time.monotonic() > self._deadline
+
+
+def _prepare_json(connection: sqlite3.Connection) -> None:
+    """Let json_each and json_tree be read: SQLite sets them up by statements that the authorizer would refuse.
+
+    What goes wrong here is met again, and answered, by the statement itself.
+    """
+    with suppress(sqlite3.Error):
+        (shadowed,) = connection.execute(
+            "SELECT count(*) FROM sqlite_master WHERE lower(name) IN ('json_each', 'json_tree')"
+        ).fetchone()
+        if not shadowed:
+            connection.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')").close()
 
 
 def _state(path: str) -> tuple[int, int, int] | None:
@@ -289,8 +324,7 @@ class Worker:
             if ran.outcome is not None:
                 _answer([ran.outcome, ran.detail])
                 continue
-            if len(ran.rows) > _LONG_COMPARISON:
-                _answer([])  # still at it
+            _answer(["ran"])
             try:
                 widths = (len(gold.columns), len(ran.columns))
                 mismatch = compare(gold.rows, ran.rows, widths, rule)
@@ -303,9 +337,13 @@ class Worker:
         """Execute one statement and send its rows."""
         self._set_alarm()
         ran = self.sandbox.run(Source.at(path), sql)
+        _answer(["ran"])
         try:
             rows = [[_plain(cell) for cell in row] for row in ran.rows]
-            _answer([ran.outcome or "", ran.detail, ran.columns, rows])
+            data = _encoded([ran.outcome or "", ran.detail, ran.columns, rows])
+            if len(data) > self.sandbox.max_bytes:  # control characters take six times their length
+                data = _encoded([Outcome.TOO_LARGE, "bytes", [], []])
+            _send(data)
         except MemoryError:
             _answer([Outcome.TOO_LARGE, "memory", [], []])
 
@@ -325,7 +363,7 @@ class Worker:
 
     def _set_alarm(self) -> None:
         """End this process long after the parent should have done so."""
-        signal.setitimer(signal.ITIMER_REAL, 4 * self.sandbox.timeout_s + 30)
+        signal.setitimer(signal.ITIMER_REAL, 6 * self.sandbox.timeout_s + 60)
 
 
 def _plain(cell: Any) -> Any:
@@ -338,9 +376,18 @@ def _plain(cell: Any) -> Any:
 
 
 def _answer(message: list[Any]) -> None:
-    data = json.dumps(message).encode() + b"\n"
-    while data:
-        data = data[os.write(1, data) :]
+    """Send `[outcome, detail, …]`, or a sign of life: `["ran"]` after a statement, `[]` where one begins anew."""
+    _send(_encoded(message))
+
+
+def _encoded(message: list[Any]) -> bytes:
+    return json.dumps(message).encode() + b"\n"
+
+
+def _send(data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(1, rest) :]
 
 
 def _limit_process(memory_mb: int) -> None:
@@ -366,7 +413,9 @@ def main() -> None:
     with sqlite3.connect(":memory:") as connection:  # the limit holds for the whole process
         connection.execute(f"PRAGMA hard_heap_limit={limits['memory_mb'] << 19}")
     connection.close()
-    sandbox = Sandbox(limits["timeout_s"], limits["max_rows"], limits["max_bytes"])
+    sandbox = Sandbox(
+        limits["timeout_s"], limits["max_rows"], limits["max_bytes"], lambda: _answer([])
+    )
     worker = Worker(sandbox)
     _answer(["ready"])
     for line in sys.stdin.buffer:
