@@ -20,7 +20,7 @@ from exspin.evaluation import (
 )
 from exspin.generate.scripted import ScriptedSampler
 from exspin.progress import Silent
-from exspin.records import Outcome, Prompt
+from exspin.records import Candidate, Outcome, Prompt
 from exspin.sql.execute import Executor
 
 
@@ -113,3 +113,41 @@ def test_bad_data_are_found_before_a_model_is_loaded(small_spider: Path) -> None
 
     with pytest.raises(DataError, match="did you mean 'dev'"):
         evaluate("no/such/model/anywhere", f"spider:{small_spider}", "dve", config=Config())
+
+
+def test_rows_keep_their_place_where_the_missing_database_comes_first(small_spider):
+    rows = json.loads((small_spider / "dev.json").read_text())
+    (small_spider / "dev.json").write_text(json.dumps(rows[6:] + rows[:6]))
+    dev = with_hardness(load(f"spider:{small_spider}", "dev"))
+    result = answered(dev, [""] * 6 + ANSWERS)
+    assert [v.example_id for v in result.verdicts] == [e.example_id for e in dev.examples]
+    assert {n: p.scored for n, p in result.score.by_database.items()} == {"farm": 6, "lost": 0}
+
+
+def test_a_checkpoint_brings_its_prompts_and_its_answer_length(small_spider, tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    from exspin.config import Config, PromptConfig, TinyConfig
+    from exspin.evaluation import evaluate
+    from exspin.generate.hf import HfSampler
+    from exspin.model import make_tiny, save_policy
+
+    policy = make_tiny(
+        ["SELECT count(*) FROM pet"],
+        TinyConfig(layers=1, width=32, heads=2, vocabulary=300),
+        seed=0,
+        max_tokens=500,
+    )
+    notes = {
+        "prompt": PromptConfig(max_tokens=400, sample_values=0).model_dump(mode="json"),
+        "max_new_tokens": 3,
+    }
+    save_policy(policy, tmp_path / "m", notes=notes)
+    seen = []
+
+    def sample(self, prompts, **_):
+        seen.extend((self.decoding.max_new_tokens, "Ada" in p.text) for p in prompts)
+        return [Candidate(p.example_id, 0, "", "stop") for p in prompts]
+
+    monkeypatch.setattr(HfSampler, "sample", sample)
+    evaluate(tmp_path / "m", f"spider:{small_spider}", "dev", config=Config())
+    assert seen == [(3, False)] * 6

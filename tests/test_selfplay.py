@@ -7,14 +7,16 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("torch")
 
-from exspin.config import Config, load_config
-from exspin.errors import RunError
+from exspin import selfplay
+from exspin.config import Config, TinyConfig, load_config
+from exspin.errors import RunError, UserError
 from exspin.generate.scripted import ScriptedSampler
 from exspin.ledger import digest_file, read_json, read_jsonl
 from exspin.records import Prompt
@@ -284,3 +286,104 @@ def test_kill_9_anywhere_gives_the_same_weights(small_spider: Path, tmp_path: Pa
     assert weights(directory) == wanted
     for name in ("round-1/candidates.jsonl", "round-2/candidates.jsonl", "round-2/scores.json"):
         assert (directory / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+# --- who writes, who learns, who is scored ---------------------------------------------------------------------------
+
+
+def test_who_writes_who_learns_and_who_is_scored(small_spider, tmp_path, monkeypatch):
+    seen = []
+
+    class Recording(selfplay.HfSampler):
+        def sample(self, prompts, *, round_number, **rest):
+            seen.append(
+                (
+                    "writes",
+                    round_number,
+                    Path(self.policy.source).parent.name,
+                    self.decoding.temperature,
+                    self.decoding.seed,
+                )
+            )
+            return super().sample(prompts, round_number=round_number, **rest)
+
+    learn = selfplay.train_round
+
+    def learning(policy, *rest, round_number, **named):
+        seen.append(("learns", round_number, Path(policy.source).parent.name))
+        return learn(policy, *rest, round_number=round_number, **named)
+
+    monkeypatch.setattr(selfplay, "HfSampler", Recording)
+    monkeypatch.setattr(selfplay, "train_round", learning)
+    monkeypatch.setattr(selfplay, "SHARD", 5)
+    run(small(small_spider, "seed=3", "generation.temperature=0.7"), tmp_path / "run")
+
+    def scored(name):
+        return [("writes", 0, name, 0.0, 3)] * 2
+
+    assert seen == [
+        *scored("sft"),
+        *[("writes", 1, "sft", 0.7, 3)] * 3,
+        ("learns", 1, "sft"),
+        *scored("round-1"),
+        *[("writes", 2, "round-1", 0.7, 3)] * 3,
+        ("learns", 2, "round-1"),
+        *scored("round-2"),
+    ]
+    asked = [row["example_id"] for row in read_jsonl(tmp_path / "run/round-1/prompts.jsonl")]
+    written = [
+        (row["example_id"], row["k"])
+        for row in read_jsonl(tmp_path / "run/round-1/candidates.jsonl")
+    ]
+    assert written == [(name, k) for name in asked for k in range(2)]
+    place = tmp_path / "run"
+    before, after = (
+        digest_file(place / name / "checkpoint/manifest.json") for name in ("sft", "round-1")
+    )
+    done = read_json(place / "round-1/done.json")
+    assert {done[stage]["inputs"]["opponent"] for stage in ("generate", "execute", "train")} == {
+        before
+    }
+    assert done["evaluate"]["inputs"]["policy"] == after
+
+
+def test_rounds_take_the_next_questions(small_spider, tmp_path):
+    run(small(small_spider, "selection.round_questions=5"), tmp_path / "run")
+    one, two = (
+        {r["example_id"] for r in read_jsonl(tmp_path / f"run/round-{n}/prompts.jsonl")}
+        for n in (1, 2)
+    )
+    assert (len(one), len(two), len(one | two)) == (5, 5, 10)
+
+
+def test_the_best_round_is_that_of_dev(small_spider, tmp_path, monkeypatch):
+    rates = iter([0.1, 0.9, 0.5, 0.1, 0.5, 1.0])  # dev and test of rounds 0, 1, 2
+    right = selfplay.evaluate_split
+
+    def scored(*given):
+        found = right(*given)
+        return replace(found, score=replace(found.score, ex=next(rates)))
+
+    monkeypatch.setattr(selfplay, "evaluate_split", scored)
+    run(small(small_spider), tmp_path / "run")
+    assert read_json(tmp_path / "run/best.json") == {
+        "best_round": 1,
+        "split": "heldout",
+        "ex": [0.1, 0.5, 0.5],
+    }
+
+
+def test_a_base_model_that_was_changed_is_refused(small_spider, tmp_path):
+    """A LoRA run keeps adapters alone: on another base they would mean something else."""
+    from exspin.model import make_tiny, save_policy
+
+    texts = ["table pet (pet_id integer primary key, name text) question: SELECT count(*) FROM pet"]
+    tiny = TinyConfig(layers=1, width=32, heads=2, vocabulary=400)
+    for seed in (0, 5):
+        save_policy(make_tiny(texts, tiny, seed=seed, max_tokens=400), tmp_path / "base", notes={})
+        options = [f"model={tmp_path / 'base'}", "lora.rank=2", f"rounds={min(seed, 1)}"]
+        if seed == 0:
+            run(small(small_spider, *options), tmp_path / "run")
+        else:
+            with pytest.raises(UserError, match="model"):
+                run(small(small_spider, *options), tmp_path / "run")

@@ -18,7 +18,7 @@ from exspin.feedback import judge
 from exspin.generate import Decoding, Sampler
 from exspin.ledger import write_jsonl
 from exspin.progress import Progress, Silent
-from exspin.prompt import render_all, trim_report
+from exspin.prompt import render_all, signature, trim_report
 from exspin.records import Candidate, Database, Example, Prompt, Verdict
 from exspin.scoring import Score, summarise
 from exspin.sql.execute import Executor, Limits
@@ -152,6 +152,10 @@ def evaluate(
     set_threads(config.threads)
     policy = load_policy(model, device=config.device, dtype=config.dtype)
     notes = load_notes(Path(model)) if Path(model).is_dir() else {}
+    if notes.get("prompt_signature", signature()) != signature():
+        show.say(
+            f"{model}: trained with prompts of another version of exspin; its score may suffer"
+        )
     prompt_config = PromptConfig.model_validate(notes.get("prompt", config.prompt.model_dump()))
     prompts = make_prompts(policy.tokenizer, data.usable(), data.databases, prompt_config)
     show.say(str(trim_report(prompts)))

@@ -145,7 +145,10 @@ def _set_the_table(config: Config, show: Progress) -> tuple[_Table, Policy]:
         prompts=tuple(prompts),
         tests=(dev, *tests),
         test_prompts=test_prompts,
-        digests={split.name: digest_split(split) for split in (train, dev, *tests)},
+        digests={
+            **{split.name: digest_split(split) for split in (train, dev, *tests)},
+            **_model_digests(config.model, start),
+        },
         trimmed=trimmed,
     )
     return table, start
@@ -179,6 +182,18 @@ def _start_policy(config: Config, examples: Sequence[Example], train: Split) -> 
         seed=config.seed,
         max_tokens=config.prompt.max_tokens + max(LONGEST_GOLD, config.generation.max_new_tokens),
     )
+
+
+def _model_digests(name: str, policy: Policy) -> dict[str, str]:
+    """What the weights that a run starts from are known by: their files, or the hub's commit."""
+    if name == "tiny":
+        return {}
+    if not Path(name).expanduser().is_dir():
+        commit = getattr(policy.model.config, "_commit_hash", None)
+        return {"model": str(commit)} if commit else {}
+    folder = Path(name).expanduser()
+    files = {str(path.relative_to(folder)): digest_file(path) for path in _files(folder)}
+    return {"model": digest_json(files)}
 
 
 class _Play:
@@ -250,12 +265,13 @@ class _Play:
                     seed=self.config.seed,
                 ),
             )
-            shards = stage.directory / "candidates"
+            # By its name a shard is made from these inputs: another opponent's is never taken for it.
+            shards = stage.directory / f"candidates-{digest_json(dict(stage.inputs))[:12]}"
             with self.show.bar(
                 f"round {round_number}: generating", len(prompts) * settings.k
             ) as advance:
                 for start in range(0, len(prompts), SHARD):
-                    # Written whole or not at all, and from inputs that cannot have changed since: see `open_run`.
+                    # Written whole or not at all.
                     shard = shards / f"{start:08d}.jsonl"
                     part = prompts[start : start + SHARD]
                     if shard.exists():

@@ -298,3 +298,59 @@ def test_uniforms_belong_to_their_key() -> None:
         for key in [(0, 1, "a", 0), (1, 1, "a", 0), (0, 2, "a", 0), (0, 1, "b", 0), (0, 1, "a", 1)]
     }
     assert len(first) == 5
+
+
+def test_the_last_new_token_must_fit_the_context(architecture, prompts):
+    prompt = prompts[0]
+    room = 256 - sum(map(len, encode_prompt(architecture("llama").tokenizer, prompt)))
+    policy = architecture("llama")
+    HfSampler(policy, replace(GREEDY, max_new_tokens=room)).sample([prompt], k=1, round_number=1)
+    with pytest.raises(ModelError, match="pass the model's context"):
+        HfSampler(policy, replace(GREEDY, max_new_tokens=room + 1)).sample(
+            [prompt], k=1, round_number=1
+        )
+
+
+def test_the_parity_check_sees_the_token_after_the_first(architecture, prompts, monkeypatch):
+    right = SharedPrefix.attend
+
+    def wrong(self, module, query, *rest, **options):
+        return right(self, module, query * 1.1 if query.shape[2] == 1 else query, *rest, **options)
+
+    monkeypatch.setattr(SharedPrefix, "attend", wrong)
+    sampler = HfSampler(architecture("llama"), GREEDY)
+    sampler.sample(prompts[:3], k=1, round_number=1)
+    assert not sampler.shares_prefixes
+
+
+def test_a_model_with_its_own_scale_of_attention(base, prompts):
+    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
+
+    from exspin.model import Policy
+
+    config = CONFIG_MAPPING["granite"](
+        vocab_size=len(base.tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        attention_multiplier=0.7,
+        max_position_embeddings=256,
+        initializer_range=0.3,
+        bos_token_id=None,
+        eos_token_id=base.end_id,
+        pad_token_id=base.pad_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        policy = Policy(
+            AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval(),
+            base.tokenizer,
+            "granite",
+        )
+    sampler = HfSampler(policy, GREEDY)
+    found = sampler.sample(prompts, k=1, round_number=1)
+    assert sampler.shares_prefixes
+    for prompt, candidate in zip(prompts, found, strict=True):
+        assert candidate.token_ids == generated(policy, prompt, 12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -140,3 +141,26 @@ def test_the_budget_holds_for_all_but_single_rows():
 def test_without_an_anchor_rows_without_candidates_are_not_computed():
     rows = [row(0, answers=2), row(1, answers=1)]
     assert [m.rows for m in micro_batches(rows, (0, 1), share=True, budget=999, alpha=0.0)] == [(0,)]  # fmt: skip
+
+
+def test_a_candidate_is_the_tokens_that_were_written(world):
+    policy = world.policy()
+    (pair,) = world.pairs("exspin", wrong={"t/0": "SELECT age"})
+    pair = replace(pair, token_ids=(9, 8, 7))
+    rows = make_rows(
+        policy.tokenizer, policy.end_id, world.examples, world.prompts, [pair], preset("exspin")
+    )
+    assert rows[0].rejected[0].ids == (9, 8, 7, policy.end_id)
+
+
+def test_steps_are_made_of_other_questions_in_every_epoch():
+    one = [row(i) for i in range(100)]
+    steps = plan_steps(one, 10, 2, seed=0)
+    assert {frozenset(s) for s in steps[:10]}.isdisjoint({frozenset(s) for s in steps[10:]})
+    few = [row(i, i % 20) for i in range(100)]  # five of each: nothing but leftovers
+
+    def together(steps):
+        return {frozenset(few[i].prefix for i in s) for s in steps}
+
+    steps = plan_steps(few, 8, 2, seed=0)
+    assert together(steps[:13]) != together(steps[13:])

@@ -183,3 +183,31 @@ def test_lora_goes_the_same_way(world, tmp_path):
     chosen = choose_forward(policy, rows)
     assert chosen.way is Way.SHARED
     assert reference_logps(chosen, rows).logps[0].tolist() == pytest.approx(by_hand(policy, rows[0]), abs=1e-4)  # fmt: skip
+
+
+@pytest.mark.parametrize("where", ["packed", "nan"])
+def test_what_is_only_wrong_in_one_place_is_found(where, world, monkeypatch):
+    right = Forward.answer_logps
+
+    def off(self, micro):
+        found = right(self, micro)
+        if where == "nan":
+            return found * float("nan") if micro.prefix else found
+        return found + (0.01 if self.way is Way.SHARED and not micro.prefix else 0.0)
+
+    monkeypatch.setattr(Forward, "answer_logps", off)
+    policy = world.policy()
+    rows = rows_of(policy, world)
+    bare = [replace(row, prefix=()) for row in rows]
+    assert choose_forward(policy, [*bare, *rows]).way is Way.PLAIN
+
+
+@pytest.mark.parametrize("lone", [True, False])
+def test_the_longest_prefix_is_tried_also_where_one_question_has_it(lone, world, monkeypatch):
+    """A window of 64 holds the short schema and not the long one."""
+    monkeypatch.setitem(SHAPES, "mistral", {"num_key_value_heads": 2, "sliding_window": 64})
+    policy = shaped("mistral", world)
+    rows = [replace(row, rejected=()) for row in rows_of(policy, world)]
+    long = [replace(row, prefix=row.prefix * 4) for row in rows[: 1 if lone else 3]]
+    assert choose_forward(policy, rows[3:]).way is Way.SHARED
+    assert choose_forward(policy, [*long, *rows[3:]]).way is not Way.SHARED

@@ -135,13 +135,14 @@ def plan_steps(
 
     In each epoch every row comes once. The questions of a database are shuffled and cut into steps of `batch_size`: one
     schema prefix serves a whole step. What is left of the databases is laid end to end and cut into steps of equal size,
-    at most `batch_size`. Steps are shuffled; a fraction of an epoch is its first steps.
+    at most `batch_size`. Steps are shuffled; a fraction of an epoch is its first steps,
+    one at least.
     """
     databases: dict[tuple[int, ...], list[int]] = {}
     for index, row in enumerate(rows):
         databases.setdefault(row.prefix, []).append(index)
     steps: list[tuple[int, ...]] = []
-    for epoch in range(math.ceil(epochs)):
+    for epoch in range(math.ceil(round(epochs, 9))):
         draw = np.random.Generator(np.random.Philox(key=np.array([seed, epoch], dtype=np.uint64)))
         of_one, left = [], []
         for members in databases.values():
@@ -151,7 +152,7 @@ def plan_steps(
             left.append(order[full:])
         line = [row for i in draw.permutation(len(left)).tolist() for row in left[i]]
         parts = [*of_one, *_cut(line, math.ceil(len(line) / batch_size))]
-        count = round(min(1.0, epochs - epoch) * len(parts))
+        count = max(1, round(min(1.0, epochs - epoch) * len(parts)))
         steps += [tuple(parts[i]) for i in draw.permutation(len(parts)).tolist()[:count]]
     return steps
 

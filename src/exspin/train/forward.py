@@ -201,6 +201,8 @@ def _trial_rows(rows: Sequence[Row]) -> list[Row]:
     same = [row for row in rows if row.prefix == longest]
     bare = [row for row in rows if not row.prefix and row.longest <= PACKED_ALONE]
     chosen = [sorted(each, key=lambda row: -row.longest)[:PARITY_ROWS] for each in (same, bare)]
+    if len(chosen[0]) == 1:
+        chosen[0] *= 2  # alone it would share its prefix with nobody
     return [*chosen[0], *chosen[1]]
 
 

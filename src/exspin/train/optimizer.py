@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from exspin.errors import ConfigError
+
 # A matrix's rate as a multiple of the configured one, which is that of the embedding.
 MUON_LR = 2.5
 
@@ -25,6 +27,10 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """An optimizer over what is trainable; matrices alone decay. Fused AdamW: on two CPU cores much faster."""
     trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
+    if not trained:
+        raise ConfigError(
+            "the model is an adapter and nothing of it is trainable; set lora.rank and lora.alpha to the adapter's"
+        )
     fused = trained[0][1].device.type in ("cpu", "cuda")
     ends = [m for m in model.modules() if isinstance(m, nn.Embedding)]
     ends += [m for n, m in model.named_modules() if n.endswith("lm_head")]
@@ -32,6 +38,10 @@ def make_optimizer(
     hidden = [p for _, p in trained if p.dim() == 2 and id(p) not in embeddings]
     other = [p for _, p in trained if p.dim() != 2 or id(p) in embeddings]
     if name == "muon":
+        if not hidden or not other:
+            raise ConfigError(
+                "sft.optimizer = 'muon': needs all weights of a model; use adamw with LoRA"
+            )
         return _MuonAdamW(hidden, other, lr=lr, weight_decay=weight_decay, fused=fused)
     groups = [
         {"params": [p for _, p in trained if p.dim() >= 2], "weight_decay": weight_decay},

@@ -16,7 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from exspin.errors import TrainingStopped
-from exspin.ledger import write_bytes
+from exspin.ledger import digest_bytes, write_bytes
 from exspin.train.batch import Row
 from exspin.train.forward import Forward
 
@@ -48,16 +48,23 @@ def reference_logps(forward: Forward, rows: Sequence[Row]) -> ReferenceLogps:
 def cached_reference(
     path: Path, forward: Forward, rows: Sequence[Row], made_from: str
 ) -> ReferenceLogps:
+    """The reference's log-probs from an earlier start of the same training, else computed and kept."""
     sizes = [len(row.answers) for row in rows]
     try:
         with safe_open(path, framework="pt") as file:
-            if (file.metadata() or {}).get("made_from") == made_from:
-                return ReferenceLogps(torch.split(file.get_tensor("logps"), sizes))
+            logps, notes = file.get_tensor("logps"), file.metadata() or {}
+            if notes == {"made_from": made_from, "digest": _digest(logps)}:
+                return ReferenceLogps(torch.split(logps, sizes))
     except (OSError, SafetensorError):
         pass  # not there yet, or damaged: made again
     reference = reference_logps(forward, rows)
-    write_bytes(path, save({"logps": torch.cat(reference.logps)}, {"made_from": made_from}))
+    logps = torch.cat(reference.logps)
+    write_bytes(path, save({"logps": logps}, {"made_from": made_from, "digest": _digest(logps)}))
     return reference
+
+
+def _digest(logps: Tensor) -> str:
+    return digest_bytes(logps.numpy().tobytes())
 
 
 def check_reference(

@@ -196,6 +196,7 @@ def _train(
         round_number=round_number, seed=seed, directory=directory, made_from=made_from, progress=progress,
     )  # fmt: skip
     trainer.train()
+    trainer.check_weights()
     after = _means(forward, measured)
     log = TrainingLog(
         preset=settings.preset,
@@ -414,11 +415,21 @@ class SelfPlayTrainer(Trainer):
         logger.info("%s: training continues after step %d", self.directory, point.step)
         return point.step
 
+    def check_weights(self) -> None:
+        """Raises `TrainingStopped` where an update left a weight that is not finite, before it is saved anywhere."""
+        for name, weight in self.forward.policy.model.named_parameters():
+            if weight.requires_grad and not bool(torch.isfinite(weight).all()):
+                raise TrainingStopped(
+                    f"round {self.round_number}, step {self.done + self.state.global_step}: {name} is not finite any "
+                    "more; lower the learning rate"
+                )
+
     def after_step(self) -> None:
         """Keep the step's line; write a resume point where one is due."""
         self.lines.append(self.pending)
         done = self.pending.step
         if done % self.settings.save_steps == 0:
+            self.check_weights()
             checkpoint.save(
                 self.directory / "resume",
                 done,
