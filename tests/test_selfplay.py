@@ -387,3 +387,19 @@ def test_a_base_model_that_was_changed_is_refused(small_spider, tmp_path):
         else:
             with pytest.raises(UserError, match="model"):
                 run(small(small_spider, *options), tmp_path / "run")
+
+
+def test_a_context_that_is_too_short_is_said_before_anything_is_written(small_spider, tmp_path):
+    from exspin.model import make_tiny, save_policy
+
+    texts = ["table pet (pet_id integer primary key, name text) question: SELECT count(*) FROM pet"]
+    tiny = TinyConfig(layers=1, width=32, heads=2, vocabulary=400)
+    save_policy(make_tiny(texts, tiny, seed=0, max_tokens=100), tmp_path / "base", notes={})
+    options = [
+        f"model={tmp_path / 'base'}",
+        "prompt.max_tokens=160",
+        "generation.max_new_tokens=60",
+    ]
+    with pytest.raises(UserError, match="pass the model's context of 100"):
+        run(small(small_spider, *options), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -137,6 +137,13 @@ def _set_the_table(config: Config, show: Progress) -> tuple[_Table, Policy]:
         )
         for split in (dev, *tests)
     }
+    sampler = HfSampler(
+        start, greedy(config.generation, config.generation.max_new_tokens, config.seed)
+    )
+    sampler.check(
+        [*prompts, *(p for each in test_prompts.values() for p in each)],
+        longest=config.prompt.max_tokens,
+    )
     trimmed = trim_report([*prompts, *(p for each in test_prompts.values() for p in each)])
     show.say(str(trimmed))
     table = _Table(

@@ -100,12 +100,23 @@ class HfSampler:
             self.policy.model.train(training)
         return [candidate for place in range(len(prompts)) for candidate in answers[place]]
 
+    def check(self, prompts: Sequence[Prompt], *, longest: int) -> None:
+        """Raises `ModelError` for a prompt that leaves no room for an answer; none has more than `longest` tokens."""
+        if self._context is None or longest + 1 + self.decoding.max_new_tokens <= self._context:
+            return  # one more for a begin token
+        for place, prompt in enumerate(prompts):
+            self._question(prompt, place)
+
+    @property
+    def _context(self) -> int | None:
+        return getattr(self.core.config.get_text_config(), "max_position_embeddings", None)
+
     def _question(self, prompt: Prompt, place: int) -> _Question:
         prefix, rest = encode_prompt(self.policy.tokenizer, prompt)
         ids = prefix + rest
         if len(ids) < 2:
             raise ModelError(f"{prompt.example_id}: the prompt is empty; check its template")
-        limit = getattr(self.core.config.get_text_config(), "max_position_embeddings", None)
+        limit = self._context
         if limit is not None and len(ids) + self.decoding.max_new_tokens > limit:
             raise ModelError(
                 f"{prompt.example_id}: {len(ids)} prompt tokens and {self.decoding.max_new_tokens} new ones pass "
