@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from exspin.data import Split, load
-from exspin.errors import ConfigError, DataError
+from exspin.errors import ConfigError, DataError, RunError
 from exspin.records import Database, Example, Outcome
 from exspin.scoring import read_predictions, score
 from exspin.sql.execute import Executor, Job
@@ -251,3 +251,13 @@ def test_the_evaluators_own_example_agrees(comparator: str, key: str, exspin_dat
     with Executor() as executor:
         judged = executor.judge(jobs, comparator)
     assert [j.outcome is Outcome.MATCH for j in judged] == [bool(row[key]) for row in reference]
+
+
+def test_a_place_for_verdicts_that_cannot_be_written_is_said_before_the_work(
+    split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exspin.feedback.judge", lambda *_, **__: pytest.fail("it worked first"))
+    predictions = written(tmp_path, "\n".join(FIVE))
+    for place in (tmp_path, predictions / "below", Path("/proc/nowhere/v.jsonl")):
+        with pytest.raises(RunError, match="cannot be written"):
+            score(split, predictions, verdicts=place)

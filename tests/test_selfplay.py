@@ -14,6 +14,8 @@ import pytest
 
 pytest.importorskip("torch")
 
+import torch
+
 from exspin import selfplay
 from exspin.config import Config, TinyConfig, load_config
 from exspin.errors import RunError, UserError
@@ -402,4 +404,11 @@ def test_a_context_that_is_too_short_is_said_before_anything_is_written(small_sp
     ]
     with pytest.raises(UserError, match="pass the model's context of 100"):
         run(small(small_spider, *options), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there_is_said_before_anything_is_written(small_spider, tmp_path):
+    with pytest.raises(UserError, match="torch sees no GPU here"):
+        run(small(small_spider, "device=cuda"), tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -7,6 +7,7 @@ With `--json` stdout is one JSON object and nothing else; everything said on the
 from __future__ import annotations
 
 import errno
+import io
 import json
 import math
 import os
@@ -98,6 +99,12 @@ Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes that e
 
 def main() -> None:
     """Run the command line."""
+    for stream in (
+        sys.stdout,
+        sys.stderr,
+    ):  # a terminal that lacks a character must not cost the result
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     app()
 
 
@@ -132,7 +139,7 @@ def run(
         _print_json(summary.to_json())
         return
     _print_rounds(summary)
-    stdout.print(f"best round on dev: {summary.best_round}", soft_wrap=True)
+    stdout.print(f"best round on {summary.dev}: {summary.best_round}", soft_wrap=True)
     stdout.print(f"report: {summary.report.absolute()}", soft_wrap=True, markup=False)
 
 
@@ -151,6 +158,9 @@ def evaluate(
     """Ask a model every question of a split and score its answers."""
     from exspin.evaluation import evaluate as evaluate_
 
+    config = load_config(None, _evaluation_keys(set_ or []))
+    if comparator == "default":
+        comparator = config.feedback.comparator
     _check_comparator(comparator)
     with Terminal(stderr) as progress:
         score = evaluate_(
@@ -158,11 +168,22 @@ def evaluate(
             data,
             split,
             comparator=comparator,
-            config=load_config(None, set_ or []),
+            config=config,
             predictions=predictions,
             progress=progress,
         )
     _print_score(score, as_json)
+
+
+def _evaluation_keys(overrides: list[str]) -> list[str]:
+    """The overrides, if all of them mean something to an evaluation."""
+    known = ("prompt", "generation", "feedback", "device", "dtype", "threads", "seed")
+    for override in overrides:
+        if override.partition("=")[0].strip().partition(".")[0] not in known:
+            raise ConfigError(
+                f"--set {override!r}: has no part in an evaluation; keys that have: {', '.join(known)}"
+            )
+    return overrides
 
 
 @app.command()

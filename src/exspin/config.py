@@ -60,7 +60,9 @@ class TinyConfig(_Section):
     """Shape of the built-in model, used when `model` is `tiny`. At most 10 M parameters with the defaults."""
 
     layers: Count = Field(4, description="transformer blocks")
-    width: Count = Field(128, description="size of a hidden state; a multiple of twice `heads`")
+    width: Annotated[int, Field(ge=16, le=4096)] = Field(
+        128, description="size of a hidden state; a multiple of twice `heads`"
+    )
     heads: Count = Field(2, description="attention heads")
     vocabulary: Annotated[int, Field(ge=300)] = Field(3000, description="tokens, at most")
 
@@ -161,7 +163,9 @@ class Config(_Section):
         "auto", description="auto: a GPU if there is one"
     )
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="of the weights")
-    threads: Count | None = Field(None, description="CPU threads for torch; None: all cores")
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="CPU threads for torch; None: all cores"
+    )
     selection: SelectionConfig = SelectionConfig()
     prompt: PromptConfig = PromptConfig()
     tiny: TinyConfig = TinyConfig()

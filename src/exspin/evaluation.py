@@ -16,7 +16,7 @@ from exspin.data import Split, describe_missing, load, with_hardness
 from exspin.errors import ModelError
 from exspin.feedback import judge
 from exspin.generate import Decoding, Sampler
-from exspin.ledger import write_jsonl
+from exspin.ledger import check_output, write_jsonl
 from exspin.progress import Progress, Silent
 from exspin.prompt import render_all, signature, trim_report
 from exspin.records import Candidate, Database, Example, Prompt, Verdict
@@ -146,6 +146,8 @@ def evaluate(
 
     config = config or Config()
     show = progress or Silent()
+    if predictions is not None:
+        check_output(predictions)
     data = with_hardness(load(spec, split))
     if missing := describe_missing(data):
         show.say(missing)

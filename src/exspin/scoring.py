@@ -18,7 +18,7 @@ from typing import Any
 from exspin import feedback
 from exspin.data import Split, with_hardness
 from exspin.errors import DataError
-from exspin.ledger import write_jsonl
+from exspin.ledger import check_output, write_jsonl
 from exspin.records import Candidate, Example, Outcome, Verdict
 from exspin.sql.execute import Executor, Limits
 from exspin.statistics import bootstrap_interval
@@ -92,6 +92,8 @@ def score(
         raise DataError(
             f"{verdicts}: is the file of predictions; give verdicts a file of their own"
         )
+    if verdicts is not None:
+        check_output(verdicts)
     texts = read_predictions(predictions, data.examples)
     if comparator.startswith(
         "test-suite"

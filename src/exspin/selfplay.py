@@ -33,7 +33,15 @@ from exspin.ledger import (
     write_json,
     write_jsonl,
 )
-from exspin.model import MANIFEST, Policy, load_policy, make_tiny, save_policy, set_threads
+from exspin.model import (
+    MANIFEST,
+    Policy,
+    load_policy,
+    make_tiny,
+    resolve_device,
+    save_policy,
+    set_threads,
+)
 from exspin.pairs import make_pairs
 from exspin.progress import Progress, Silent
 from exspin.prompt import TrimReport, signature, trim_report
@@ -64,6 +72,7 @@ def run(
     show = progress or Silent()
     config = config.resolved()
     check_place(directory)
+    resolve_device(config.device)
     set_threads(config.threads)
     table, start = _set_the_table(config, show)
     with (

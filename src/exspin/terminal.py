@@ -67,7 +67,16 @@ class Terminal:
     def bar(self, label: str, total: int) -> Iterator[Advance]:
         if self._console.is_terminal:
             task = self._live.add_task(label, total=total)
-            yield lambda done: self._live.advance(task, done)
+            line = _Lines(self._console, label, total, quiet=True)
+
+            def advance(done: int) -> None:
+                self._live.advance(task, done)
+                line.advance(done)
+
+            yield advance
+            # A line stays above in its place: many bars would push the working one off the screen.
+            self._live.remove_task(task)
+            line.end()
             return
         line = _Lines(self._console, label, total)
         yield line.advance
@@ -77,15 +86,16 @@ class Terminal:
 class _Lines:
     """A bar for a log file: one line at the end, and one every half minute before."""
 
-    def __init__(self, console: Console, label: str, total: int) -> None:
+    def __init__(self, console: Console, label: str, total: int, *, quiet: bool = False) -> None:
         self._console, self._label, self._total = console, label, total
+        self._quiet = quiet  # the line at the end alone
         self._done = 0
         self._started = self._said = time.monotonic()
 
     def advance(self, done: int) -> None:
         self._done += done
         now = time.monotonic()
-        if now - self._said >= LINE_EVERY_S:
+        if not self._quiet and now - self._said >= LINE_EVERY_S:
             self._said = now
             rate = self._done / (now - self._started)
             left = (self._total - self._done) / rate if rate else 0.0
