@@ -277,7 +277,7 @@ def test_kill_9_anywhere_gives_the_same_weights(small_spider: Path, tmp_path: Pa
     directory = tmp_path / "killed"
     for name, count in [
         ("sft/resume/step-", 1),
-        ("round-1/candidates/00000008", 0),
+        ("/00000008.jsonl", 0),
         ("round-1/resume/step-", 1),
         ("round-2/resume/step-", 0),
         ("round-2/scores.json", 0),
