@@ -18,6 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from exspin.cli import _print_rounds, app, stderr
+from exspin.errors import DataError
 from exspin.reporting import Row
 
 SMALL = [
@@ -586,3 +587,52 @@ def test_a_bug_of_ours_keeps_its_traceback(
         "score", "--data", f"spider:{small_spider}", "--split", "dev", "--predictions", predictions
     )
     assert result.exit_code == 1 and isinstance(result.exception, ZeroDivisionError)
+
+
+@pytest.mark.usefixtures("torch")
+def test_evaluate_takes_the_comparator_of_its_keys_and_refuses_those_it_would_ignore(
+    small_spider: Path, monkeypatch: pytest.MonkeyPatch, refused: Callable[..., str]
+) -> None:
+    place = ["--model", "no/model", "--data", f"spider:{small_spider}", "--split", "dev"]
+    for override in ("learning.lr=3", "rounds=7", "data=nonsense"):
+        line = refused("evaluate", *place, "--set", override)
+        assert f"--set '{override}': has no part in an evaluation" in line
+    asked: list[str] = []
+
+    def evaluate(*_: Any, comparator: str, **__: Any) -> Any:
+        asked.append(comparator)
+        raise DataError("enough")
+
+    monkeypatch.setattr("exspin.evaluation.evaluate", evaluate)
+    for more in ([], ["--comparator", "strict"]):
+        refused("evaluate", *place, "--set", "feedback.comparator=bird", *more)
+    refused("evaluate", *place)
+    assert asked == ["bird", "strict", "default"]
+
+
+@pytest.mark.usefixtures("torch")
+def test_the_last_lines_name_the_split_that_chose_the_round(
+    small_spider: Path, tmp_path: Path
+) -> None:
+    data = ["--set", f"data=spider:{small_spider}"]
+    result = call("run", "-o", tmp_path / "run", *settings("rounds=0"), *data)
+    assert "best round on heldout: 0" in result.stdout
+
+
+@pytest.mark.parametrize("override", ["threads=100000", "tiny.width=8"])
+def test_sizes_that_would_crash_a_library_are_refused(
+    override: str, tmp_path: Path, refused: Callable[..., str]
+) -> None:
+    assert override.partition("=")[0] in refused("run", "-o", tmp_path / "run", "--set", override)
+
+
+def test_a_terminal_without_a_character_still_gets_the_table() -> None:
+    code = "from exspin import cli; cli.app = lambda: print('19.7\\u201327.4'); cli.main()"
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (found.returncode, found.stdout) == (0, "19.7?27.4\n"), found.stderr

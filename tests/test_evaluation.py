@@ -151,3 +151,38 @@ def test_a_checkpoint_brings_its_prompts_and_its_answer_length(small_spider, tmp
     monkeypatch.setattr(HfSampler, "sample", sample)
     evaluate(tmp_path / "m", f"spider:{small_spider}", "dev", config=Config())
     assert seen == [(3, False)] * 6
+
+
+def test_prompts_of_another_version_and_a_place_that_is_a_folder(
+    small_spider, tmp_path, monkeypatch
+):
+    pytest.importorskip("torch")
+    from exspin.config import TinyConfig
+    from exspin.errors import RunError
+    from exspin.evaluation import evaluate
+    from exspin.generate.hf import HfSampler
+    from exspin.model import make_tiny, save_policy
+    from exspin.prompt import signature
+
+    tiny = TinyConfig(layers=1, width=32, heads=2, vocabulary=300)
+    policy = make_tiny(["SELECT count(*) FROM pet"], tiny, seed=0, max_tokens=500)
+    said = []
+
+    class Listening(Silent):
+        def say(self, text):
+            said.append(text)
+
+    def sample(self, prompts, **_):
+        return [Candidate(p.example_id, 0, "", "stop") for p in prompts]
+
+    monkeypatch.setattr(HfSampler, "sample", sample)
+    prompt = PromptConfig(max_tokens=400).model_dump(mode="json")
+    for name, mark in [("same", signature()), ("other", "prompt-0")]:
+        notes = {"prompt": prompt, "prompt_signature": mark}
+        save_policy(policy, tmp_path / name, notes=notes)
+        evaluate(tmp_path / name, f"spider:{small_spider}", "dev", progress=Listening())
+    (warning,) = [line for line in said if "another version" in line]
+    assert warning.startswith(str(tmp_path / "other"))
+    monkeypatch.setattr(HfSampler, "sample", lambda *_, **__: pytest.fail("it worked first"))
+    with pytest.raises(RunError, match="cannot be written"):
+        evaluate(tmp_path / "same", f"spider:{small_spider}", "dev", predictions=tmp_path)

@@ -50,6 +50,16 @@ def test_a_terminal_gets_a_bar() -> None:
     assert "answering dev" in file.getvalue() and "4/4" in file.getvalue()
 
 
+def test_a_finished_bar_leaves_the_screen_to_the_next() -> None:
+    out, file = console(True)
+    with Terminal(out) as show:
+        for number in range(3):
+            with show.bar(f"round {number}", 2) as advance:
+                advance(2)
+        assert not show._live.tasks
+    assert all(re.search(rf"round {n}: 2/2 in \d", file.getvalue()) for n in range(3))
+
+
 def test_what_is_said_is_printed_as_it_is() -> None:
     out, file = console(False)
     with Terminal(out) as show:

@@ -83,9 +83,10 @@ def _finite(value: float) -> float:
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
 Spec = Annotated[str, typer.Option("--data", help="builtin, spider:PATH or spider-syn:PATH.")]
 SplitName = Annotated[str, typer.Option("--split", help="A split, or several with commas.")]
-Comparator = Annotated[
-    str, typer.Option("--comparator", help=f"How results are compared: {', '.join(COMPARATORS)}.")
-]
+_ByComparator = typer.Option(
+    "--comparator", help=f"How results are compared: {', '.join(COMPARATORS)}."
+)
+Comparator = Annotated[str, _ByComparator]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="key=value; `exspin config schema` lists the keys. Repeatable."),
@@ -99,10 +100,8 @@ Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes that e
 
 def main() -> None:
     """Run the command line."""
-    for stream in (
-        sys.stdout,
-        sys.stderr,
-    ):  # a terminal that lacks a character must not cost the result
+    # A terminal that lacks a character must not cost the result.
+    for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     app()
@@ -148,7 +147,7 @@ def evaluate(
     model: Annotated[str, typer.Option("--model", help="Model directory or hub id.")],
     data: Spec,
     split: SplitName,
-    comparator: Comparator = "default",
+    comparator: Annotated[str | None, _ByComparator] = None,
     predictions: Annotated[
         Path | None, typer.Option("--predictions", help="Keep the answers and their outcomes here.")
     ] = None,
@@ -159,8 +158,7 @@ def evaluate(
     from exspin.evaluation import evaluate as evaluate_
 
     config = load_config(None, _evaluation_keys(set_ or []))
-    if comparator == "default":
-        comparator = config.feedback.comparator
+    comparator = comparator or config.feedback.comparator
     _check_comparator(comparator)
     with Terminal(stderr) as progress:
         score = evaluate_(

@@ -20,6 +20,7 @@ SHAPES = {
     "qwen2": {"num_key_value_heads": 1},
     "qwen3": {"num_key_value_heads": 2, "head_dim": 16},
     "mistral": {"num_key_value_heads": 2, "sliding_window": 16},
+    "granite": {"num_key_value_heads": 2},
     "gpt2": {"n_inner": 64, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0},
     "qwen3_next": {
         "num_key_value_heads": 2,

@@ -323,32 +323,8 @@ def test_the_parity_check_sees_the_token_after_the_first(architecture, prompts, 
     assert not sampler.shares_prefixes
 
 
-def test_a_model_with_its_own_scale_of_attention(base, prompts):
-    from transformers import CONFIG_MAPPING, AutoModelForCausalLM
-
-    from exspin.model import Policy
-
-    config = CONFIG_MAPPING["granite"](
-        vocab_size=len(base.tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        attention_multiplier=0.7,
-        max_position_embeddings=256,
-        initializer_range=0.3,
-        bos_token_id=None,
-        eos_token_id=base.end_id,
-        pad_token_id=base.pad_id,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        policy = Policy(
-            AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval(),
-            base.tokenizer,
-            "granite",
-        )
+def test_a_model_with_its_own_scale_of_attention(architecture, prompts):
+    policy = architecture("granite", attention_multiplier=0.7)
     sampler = HfSampler(policy, GREEDY)
     found = sampler.sample(prompts, k=1, round_number=1)
     assert sampler.shares_prefixes
