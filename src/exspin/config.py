@@ -128,6 +128,11 @@ class GenerationConfig(_Section):
     k: Count = Field(1, description="candidates for each question")
     temperature: Positive = Field(1.0, description="of the opponent's sampling")
     top_p: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="nucleus; 1: all tokens")
+    names: Literal["free", "schema"] = Field(
+        "free",
+        description="schema: answers may only use the database's own tables and columns; for models that answer "
+        "with the bare statement",
+    )
     max_new_tokens: Count = Field(96, description="an answer is cut off here, and counted")
     batch_size: Count = Field(64, description="answers decoded together")
 

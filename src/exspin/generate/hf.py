@@ -14,18 +14,21 @@ from __future__ import annotations
 import hashlib
 import inspect
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from exspin.errors import MissingExtra, ModelError
 from exspin.generate import Decoding, Progress
+from exspin.generate.guided import GuidedAnswers, Pieces
 from exspin.generate.shared_prefix import SharedPrefix
 from exspin.model import Policy, encode_prompt
 from exspin.records import Candidate, Prompt
+from exspin.sql.guide import Guide
 
 try:
     import torch
@@ -40,6 +43,7 @@ log = logging.getLogger("exspin")
 
 SHARED = "exspin_shared_prefix"  # our name in transformers' table of attention functions
 COMPACT = 0.75  # finished rows leave the batch when this share or less is still writing
+_AS_WRITTEN = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
 PARITY = {torch.float32: 1e-3, torch.bfloat16: 5e-2}  # of the largest logit, at least of 1
 
 
@@ -61,9 +65,15 @@ class HfSampler:
     """Samples from a policy; see `Sampler`. Raises `ModelError` for a prompt that does not fit the model's context and
     for logits that are not finite, naming the example."""
 
-    def __init__(self, policy: Policy, decoding: Decoding) -> None:
+    def __init__(
+        self, policy: Policy, decoding: Decoding, guides: Mapping[str, Guide] | None = None
+    ) -> None:
+        """`guides` by db_id hold answers to the names of their databases; None: the model writes what it likes."""
         self.policy = policy
         self.decoding = decoding
+        self.guides = guides
+        decode: Any = policy.tokenizer.decode
+        self._pieces = Pieces(partial(decode, **_AS_WRITTEN), policy.tokenizer.all_special_ids)
         model: Any = policy.model
         if isinstance(model, PeftModel):
             model = model.get_base_model()
@@ -156,7 +166,7 @@ class HfSampler:
     def _candidate(self, question: _Question, k: int, row: tuple[list[int], bool]) -> Candidate:
         ids, ended = row
         decode: Any = self.policy.tokenizer.decode
-        text: str = decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        text: str = decode(ids, **_AS_WRITTEN)
         reason = "stop" if ended else "length"
         return Candidate(question.prompt.example_id, k, text, reason, tuple(ids))
 
@@ -177,6 +187,7 @@ class HfSampler:
                 for row, name in enumerate(names)
             ]
         )
+        guided = self._guided([question.prompt.db_id for question in batch for _ in range(k)])
         written: list[list[int]] = [[] for _ in names]
         ended = [False] * len(names)
         rows = list(range(len(names)))  # row of the batch in each slot of the engine
@@ -186,6 +197,15 @@ class HfSampler:
         for step in range(decoding.max_new_tokens):
             _check_finite(logits_RV, [names[row] for row in rows])
             tokens = self._choose(logits_RV, draws_RS[rows, step]).tolist()
+            if guided is not None:
+                for slot, row in enumerate(rows):
+                    if not ended[row]:
+                        tokens[slot] = guided.choose(
+                            row,
+                            tokens[slot],
+                            partial(_as_numpy, logits_RV, slot),
+                            float(draws_RS[row, step]),
+                        )
             for row, token in zip(rows, tokens, strict=True):
                 if ended[row]:
                     continue
@@ -201,7 +221,23 @@ class HfSampler:
                 rows = [rows[slot] for slot in going]
                 tokens = [tokens[slot] for slot in going]
             logits_RV = engine.step(tokens)
+        if guided is not None and guided.released:
+            log.warning(
+                "%d answers of a batch could not be held to the schema's names", guided.released
+            )
         return list(zip(written, ended, strict=True))
+
+    def _guided(self, db_ids: Sequence[str]) -> GuidedAnswers | None:
+        """What holds these answers to their schemas' names; None where nothing does."""
+        if self.guides is None:
+            return None
+        return GuidedAnswers(
+            [self.guides[db_id] for db_id in db_ids],
+            self._pieces,
+            self.policy.end_id,
+            temperature=self.decoding.temperature,
+            top_p=self.decoding.top_p,
+        )
 
     def _choose(self, logits_RV: Tensor, draws_R: np.ndarray) -> Tensor:
         if self.decoding.temperature == 0:
@@ -430,3 +466,7 @@ def _check_finite(logits_RV: Tensor, names: Sequence[str]) -> None:
             f"{names[int(broken.nonzero()[0])]}: the model's logits are not finite; its weights are damaged or the "
             "training diverged, use an earlier checkpoint"
         )
+
+
+def _as_numpy(logits_RV: Tensor, slot: int) -> np.ndarray:
+    return logits_RV[slot].double().cpu().numpy()

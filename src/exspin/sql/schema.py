@@ -121,7 +121,7 @@ def one_line(text: str, limit: int | None = None) -> str:
 
 def quote_name(name: str) -> str:
     """A table or column name as SQL spells it: quoted only where SQLite needs it."""
-    if _PLAIN_NAME.fullmatch(name) and name.upper() not in _RESERVED:
+    if _PLAIN_NAME.fullmatch(name) and name.upper() not in RESERVED:
         return name
     return '"' + name.replace('"', '""') + '"'
 
@@ -137,7 +137,7 @@ _RESERVED_WORDS = """
     NOT NOTHING NOTNULL NULL ON OR ORDER OUTER OVER PRIMARY RAISE REFERENCES RETURNING RIGHT SELECT SET TABLE THEN TO
     TRANSACTION TRUE UNION UNIQUE UPDATE USING VALUES WHEN WHERE WINDOW WITH
 """
-_RESERVED = frozenset(_RESERVED_WORDS.split())
+RESERVED = frozenset(_RESERVED_WORDS.split())
 
 
 def _decode(raw: bytes) -> str:

@@ -1,0 +1,130 @@
+"""Choose tokens that keep an answer a query over its database's names: see `exspin.sql.guide`.
+
+The model's own choice stands wherever a name can come of it. Where it cannot, the token is struck out and the next one
+is chosen from what is left, greedily or by sampling; the draw is used again where it fell inside the struck token, so
+the choice has exactly the model's distribution over the tokens that may stand, and needs no second random number.
+Needs no torch: logits arrive as numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from exspin.sql.guide import Guide
+
+_TRIES = 64  # tokens that are struck out one by one; then the whole vocabulary is looked at
+_BROKEN = "\ufffd"  # part of a character; the text is decoded anew when it comes
+
+Logits = np.ndarray[Any, np.dtype[np.float64]]
+
+
+class GuidedAnswers:
+    """The answers of one batch as text, and which token may come next in each.
+
+    `released` counts answers in which no token was left that could: they go on as the model likes.
+    """
+
+    def __init__(
+        self,
+        guides: Sequence[Guide],
+        pieces: Pieces,
+        end_id: int,
+        *,
+        temperature: float,
+        top_p: float,
+    ) -> None:
+        """One guide for each answer of the batch."""
+        self._guides: list[Guide | None] = list(guides)
+        self._texts = [""] * len(guides)
+        self._ids: list[list[int]] = [[] for _ in guides]
+        self._pieces = pieces
+        self._end_id = end_id
+        self._temperature = temperature
+        self._top_p = top_p
+        self.released = 0
+
+    def choose(self, row: int, token: int, logits_of: Callable[[], Logits], draw: float) -> int:
+        """The token that answer `row` gets: the model's own `token` if it may stand, else another one.
+
+        `logits_of` gives the row's logits (V,), `draw` is the number in [0, 1) by which `token` was sampled.
+        """
+        guide = self._guides[row]
+        if guide is None:
+            return token
+        if not self._may_stand(row, token, guide):
+            chosen = self._another(row, guide, logits_of().copy(), draw)
+            if chosen is None:
+                self._guides[row] = None
+
+                self.released += 1
+                return token
+            token = chosen
+        if token != self._end_id:
+            self._ids[row].append(token)
+            piece = self._pieces.text(token)
+            self._texts[row] += piece
+            if _BROKEN in piece:
+                self._texts[row] = self._pieces.decode(self._ids[row])
+        return token
+
+    def _may_stand(self, row: int, token: int, guide: Guide) -> bool:
+        if token == self._end_id:
+            return guide.complete(self._texts[row])
+        piece = self._pieces.text(token)
+        return bool(piece) and guide.allows(self._texts[row] + piece)
+
+    def _another(self, row: int, guide: Guide, logits_V: Logits, draw: float) -> int | None:
+        if self._temperature == 0:
+            for token in np.argsort(-logits_V, kind="stable").tolist():
+                if self._may_stand(row, token, guide):
+                    return int(token)
+            return None
+        for _ in range(_TRIES):
+            token, draw = pick(logits_V, draw, self._temperature, self._top_p)
+            if self._may_stand(row, token, guide):
+                return token
+            logits_V[token] = -np.inf
+        left = np.flatnonzero(np.isfinite(logits_V))
+        struck = [token for token in left.tolist() if not self._may_stand(row, token, guide)]
+        logits_V[struck] = -np.inf
+        if len(struck) == len(left):
+            return None
+        return pick(logits_V, draw, self._temperature, self._top_p)[0]
+
+
+class Pieces:
+    """What each token adds to a text, for any tokenizer; found on first use."""
+
+    def __init__(self, decode: Callable[[Sequence[int]], str], special: Sequence[int]) -> None:
+        """`decode` turns ids into text; `special` tokens add nothing."""
+        self.decode = decode
+        self._known = dict.fromkeys(special, "")
+        self._anchor = decode([0, 0])
+
+    def text(self, token: int) -> str:
+        if token not in self._known:
+            # Behind two others, because some tokenizers drop the space of a text's first token.
+            self._known[token] = self.decode([0, 0, token]).removeprefix(self._anchor)
+        return self._known[token]
+
+
+def pick(logits_V: Logits, draw: float, temperature: float, top_p: float) -> tuple[int, float]:
+    """The token at which the cumulative probability passes `draw`, and where in [0, 1) the draw fell inside it.
+
+    With `top_p` < 1 only the fewest most probable tokens that together reach it can be chosen.
+    """
+    scaled = logits_V / temperature
+    weights = np.exp(scaled - scaled.max())
+    weights /= weights.sum()
+    if top_p < 1:
+        order = np.argsort(-weights, kind="stable")
+        before = np.cumsum(weights[order]) - weights[order]
+        weights[order[before >= top_p]] = 0.0
+    sums = np.cumsum(weights)
+    target = draw * sums[-1]
+    token = min(int(np.searchsorted(sums, target, side="right")), int(np.flatnonzero(weights)[-1]))
+    inside = (target - (sums[token] - weights[token])) / weights[token]
+    return token, float(min(max(inside, 0.0), np.nextafter(1.0, 0.0)))

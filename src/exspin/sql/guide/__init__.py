@@ -1,0 +1,67 @@
+"""Which beginnings of a statement can still become a query over names that exist: for decoding held to a schema.
+
+A model writes from left to right, and one invented name costs the whole answer. `Guide.allows` says of the text so far
+whether some ending may still make it one SELECT whose tables, columns and aliases are there; `Guide.complete` whether
+it may end here. Followed are names and their scopes (`scopes.py`) and the order of things (`reading.py`). Types and
+meaning are not looked at.
+
+Narrower than SQL on purpose: what is written before FROM must be judged before its tables are known, and a model that
+is kept from an invented name must not escape into something legal that nobody would write. So: one line; an alias is
+T1, T2, … in order, a letter (before FROM one that a word of a table's name begins with), the first two letters of a
+table or all its initials; the first table holds one of the columns named without a table; tables are joined by JOIN …
+ON or USING, without subqueries; conditions compare and stand only in WHERE, ON and HAVING; no column is listed twice or
+compared with itself; no WITH, CASE, windows, parameters or comments, and few functions. Of the gold queries of Spider
+and of the built-in example 97 of 100 are inside (docs/method.md). Standard library only.
+"""
+
+from __future__ import annotations
+
+import re
+
+from exspin.sql.guide.names import Names
+from exspin.sql.guide.reading import Reading
+from exspin.sql.guide.scopes import DeadEndError
+from exspin.sql.schema import Schema
+
+_REMEMBERED = 20_000  # texts whose reading is kept; forgotten all at once
+_LAST_WORD = re.compile(r"(?<![\w$])[A-Za-z_\x80-\U0010ffff][\w$]*\Z")
+_SPACES = re.compile(r"(?<![ \t\n]) {0,2}\Z")
+
+
+class Guide:
+    """The names of one database, for the decoder of one process."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._names = Names(schema)
+        self._read: dict[str, Reading | None] = {}
+
+    def allows(self, text: str) -> bool:
+        """Can some ending make this a query whose names all exist?"""
+        word = _LAST_WORD.search(text)
+        if word is not None:
+            reading = self._look(text[: word.start()])
+            if reading is None:
+                return False
+            if not reading.unfinished:  # else it is inside a string
+                return reading.begins(word.group())
+        elif not _SPACES.search(text):  # no more white space than people write
+            return False
+        return self._look(text) is not None
+
+    def complete(self, text: str) -> bool:
+        """Is this a whole query?"""
+        reading = self._look(text.rstrip() + " ")
+        return reading is not None and reading.may_end
+
+    def _look(self, stem: str) -> Reading | None:
+        """What is known after these complete tokens; None where nothing may follow."""
+        if stem not in self._read:
+            if len(self._read) >= _REMEMBERED:
+                self._read.clear()
+            reading = Reading(self._names)
+            try:
+                reading.read(stem)
+                self._read[stem] = reading
+            except DeadEndError:
+                self._read[stem] = None
+        return self._read[stem]
