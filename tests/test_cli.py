@@ -21,18 +21,7 @@ from exspin.cli import _print_rounds, app, stderr
 from exspin.errors import DataError
 from exspin.reporting import Row
 
-SMALL = [
-    "threads=1",
-    "tiny.layers=1",
-    "tiny.width=32",
-    "tiny.heads=2",
-    "tiny.vocabulary=400",
-    "prompt.max_tokens=160",
-    "sft.epochs=1",
-    "generation.max_new_tokens=8",
-    "feedback.workers=1",
-    "rounds=1",
-]
+SMALL = Path(__file__).with_name("small.yaml")
 GOLD = [
     "SELECT count(*) FROM pet",
     "SELECT name FROM pet",
@@ -49,7 +38,9 @@ def call(*arguments: str | Path) -> Any:
 
 
 def settings(*more: str) -> list[str]:
-    return [part for setting in [*SMALL, *more] for part in ("--set", setting)]
+    """The small configuration with one round, and more settings, as arguments of `run`."""
+    overrides = [part for setting in ["rounds=1", *more] for part in ("--set", setting)]
+    return [str(SMALL), *overrides]
 
 
 def snapshot(folder: Path) -> dict[str, bytes | None]:

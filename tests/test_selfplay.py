@@ -26,26 +26,11 @@ from exspin.selfplay import run
 
 pytestmark = pytest.mark.train
 
-SMALL = [
-    "threads=1",
-    "tiny.layers=1",
-    "tiny.width=32",
-    "tiny.heads=2",
-    "tiny.vocabulary=400",
-    "prompt.max_tokens=160",
-    "sft.epochs=4",
-    "sft.batch_size=4",
-    "sft.save_steps=3",
-    "learning.batch_size=4",
-    "learning.save_steps=2",
-    "generation.k=2",
-    "generation.max_new_tokens=12",
-    "feedback.workers=1",
-]
+SMALL = Path(__file__).with_name("small.yaml")
 
 
 def small(data: Path, *more: str) -> Config:
-    return load_config(None, [f"data=spider:{data}", *SMALL, *more])
+    return load_config(SMALL, [f"data=spider:{data}", *more])
 
 
 def weights(directory: Path) -> dict[str, str]:
@@ -245,7 +230,7 @@ import os, signal, sys
 from pathlib import Path
 import exspin.ledger, exspin.selfplay, exspin.train.checkpoint
 from exspin.config import load_config
-name, count, directory, *settings = sys.argv[1:]
+name, count, directory, settings, data = sys.argv[1:]
 exspin.selfplay.SHARD = 4
 seen = 0
 def watch(event, arguments):
@@ -256,13 +241,13 @@ def watch(event, arguments):
             os.kill(os.getpid(), signal.SIGKILL)
 if name != "never":
     sys.addaudithook(watch)
-exspin.selfplay.run(load_config(None, settings), Path(directory))
+exspin.selfplay.run(load_config(Path(settings), [data]), Path(directory))
 """
 
 
 def play(data: Path, directory: Path, name: str, count: int) -> int:
-    settings = [f"data=spider:{data}", *SMALL]
-    command = [sys.executable, "-c", KILLED_RUN, name, str(count), str(directory), *settings]
+    arguments = [name, str(count), str(directory), str(SMALL), f"data=spider:{data}"]
+    command = [sys.executable, "-c", KILLED_RUN, *arguments]
     return subprocess.run(
         command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
     ).returncode
