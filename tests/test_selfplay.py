@@ -168,6 +168,16 @@ def test_when_every_candidate_matches_exspin_learns_nothing(
     assert before == after
 
 
+def test_without_contrast_and_anchor_weight_decay_moves_nothing(
+    small_spider: Path, tmp_path: Path
+) -> None:
+    before, after = after_a_round(
+        small_spider, tmp_path / "run", "spin", answers(small_spider, frozenset({1, 4})),
+        "learning.lambda=0", "learning.weight_decay=0.1",
+    )  # fmt: skip
+    assert before == after
+
+
 def test_spin_pushes_down_what_is_right_but_written_differently(
     small_spider: Path, tmp_path: Path
 ) -> None:

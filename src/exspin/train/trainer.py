@@ -332,8 +332,8 @@ class SelfPlayTrainer(Trainer):
     ) -> Tensor:
         """Gradients of one optimizer step, micro-batch by micro-batch; returns its loss.
 
-        A step in which nothing has weight leaves no gradient at all, and the optimizer then leaves the weights alone:
-        no decay, no momentum.
+        A step in which nothing has weight, or whose gradient is zero, leaves no gradient at all, and the optimizer then
+        leaves the weights alone: no decay, no momentum.
         """
         chosen = inputs["step"]
         alpha = self.settings.alpha
@@ -350,6 +350,8 @@ class SelfPlayTrainer(Trainer):
         norm = torch.nn.utils.clip_grad_norm_(self.forward.policy.model.parameters(), CLIP)
         if not bool(torch.isfinite(norm)):
             raise self._not_finite(f"the gradient is not finite ({float(norm)})", chosen)
+        if not bool(norm):  # as where λ = 0 multiplies it: zeros would still let weights decay
+            self.optimizer_.zero_grad(set_to_none=True)
         self.pending = parts.log(
             step=self.done + self.state.global_step + 1,
             lr=self.optimizer_.param_groups[-1]["lr"],
