@@ -205,11 +205,12 @@ def at_round(schedule: float | tuple[float, ...], round_number: int) -> float:
     return schedule
 
 
-def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
+def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML file (None: the defaults), apply `key.path=value` overrides, check everything.
 
     Raises `ConfigError` with the file, the key, the value and, for an unknown key, the nearest known name.
     """
+    path = None if path is None else Path(path)
     where = str(path) if path else "configuration"
     values: dict[str, Any] = {}
     if path is not None:

@@ -6,8 +6,9 @@ Evaluation is greedy with one answer a question. Rows whose database is missing 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -132,7 +133,7 @@ def evaluate(
     *,
     comparator: str = "default",
     config: Config | None = None,
-    predictions: Path | None = None,
+    predictions: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Score:
     """Score a model on a split, prompting as its training did; `predictions` keeps its answers and their outcomes.
@@ -144,6 +145,8 @@ def evaluate(
     from exspin.generate.hf import HfSampler
     from exspin.model import load_notes, load_policy, set_threads
 
+    started = time.monotonic()
+    predictions = None if predictions is None else Path(predictions)
     config = config or Config()
     show = progress or Silent()
     if predictions is not None:
@@ -167,7 +170,7 @@ def evaluate(
         result = evaluate_split(sampler, data, prompts, executor, comparator, show)
     if predictions is not None:
         write_predictions(predictions, result)
-    return result.score
+    return replace(result.score, seconds=time.monotonic() - started)
 
 
 def greedy(config: GenerationConfig, max_new_tokens: int, seed: int) -> Decoding:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ class Part:
 class Score:
     """Execution accuracy `ex` = matches / scored, with its 95 % bootstrap interval; rates are fractions 0–1.
 
-    `n` counts every row, `outcomes` has all nine and sums to `n`; `scored` leaves out `gold_unusable` alone.
+    `n` counts every row, `outcomes` has all nine and sums to `n`; `scored` leaves out `gold_unusable` alone. `seconds` is
+    the wall time of the call of `score` or `evaluate`; 0 where verdicts alone were summarised.
     """
 
     n: int
@@ -74,13 +76,13 @@ class Score:
 
 def score(
     data: Split,
-    predictions: Path,
+    predictions: str | Path,
     *,
     comparator: str = "default",
     extract: bool = False,
     limits: Limits | None = None,
     workers: int = 2,
-    verdicts: Path | None = None,
+    verdicts: str | Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Score:
     """Execute and compare a file of predictions for a split, and write the verdicts beside it if asked.
@@ -88,6 +90,9 @@ def score(
     With `extract`, predictions are model text and the statement is taken out first. Raises `DataError` where the file
     cannot be read or does not fit the split, and `ConfigError` for an unknown comparator.
     """
+    started = time.monotonic()
+    predictions = Path(predictions)
+    verdicts = None if verdicts is None else Path(verdicts)
     if verdicts is not None and verdicts.resolve() == predictions.resolve():
         raise DataError(
             f"{verdicts}: is the file of predictions; give verdicts a file of their own"
@@ -116,7 +121,8 @@ def score(
         )
     if verdicts is not None:
         write_verdicts(verdicts, judged, data.examples)
-    return summarise(judged, with_hardness(data).examples, comparator)
+    result = summarise(judged, with_hardness(data).examples, comparator)
+    return replace(result, seconds=time.monotonic() - started)
 
 
 def summarise(verdicts: Sequence[Verdict], examples: Sequence[Example], comparator: str) -> Score:

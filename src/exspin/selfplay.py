@@ -59,7 +59,7 @@ SHARD = 256  # questions whose candidates are written together: what a kill can 
 
 def run(
     config: Config,
-    directory: Path,
+    directory: str | Path,
     *,
     progress: Progress | None = None,
     opponent: Sampler | None = None,
@@ -70,6 +70,7 @@ def run(
     the user can mend, before anything is written where it can be known before; `TrainingStopped` where a guard stops.
     """
     show = progress or Silent()
+    directory = Path(directory)
     config = config.resolved()
     check_place(directory)
     resolve_device(config.device)
