@@ -18,6 +18,7 @@ from typing import Any
 
 from exspin import feedback
 from exspin.data import Split, with_hardness
+from exspin.data.rows import what_it_is
 from exspin.errors import DataError
 from exspin.ledger import check_output, write_jsonl
 from exspin.records import Candidate, Example, Outcome, Verdict
@@ -169,14 +170,33 @@ def read_predictions(path: Path, examples: Sequence[Example]) -> list[str]:
     """One prediction for each example, in order. Raises `DataError` naming the file and the line."""
     try:
         # Bytes that are no UTF-8 become lone surrogates: the prediction is wrong, the file is not.
-        text = path.read_bytes().decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+        raw = path.read_bytes()
+        text = raw.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
     except OSError as error:
         raise DataError(
             f"{path}: cannot be read ({error.strerror}); give a file of predictions"
         ) from error
+    if wrong := _other_format(raw, text):
+        raise DataError(f"{path}: {wrong}; give one SQL a line, or JSONL (one object a line)")
     if path.suffix == ".jsonl" or _is_json_object(text.lstrip().partition("\n")[0]):
         return _from_jsonl(path, text, len(examples))
     return _from_lines(path, text, examples)
+
+
+def _other_format(raw: bytes, text: str) -> str:
+    """What the file is, where it is no text with something on each line; "" where it may be."""
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or 3 * raw[:64].count(0) > len(raw[:64]):
+        return "is UTF-16 or binary, not UTF-8 text"
+    if raw and (known := what_it_is(raw[:64])):
+        return known
+    start = text.lstrip()
+    if not start.startswith(("[", "{")) or _is_json_object(start.partition("\n")[0]):
+        return ""
+    try:
+        value = json.loads(start)
+    except (ValueError, RecursionError):
+        return ""
+    return f"is one JSON {'array' if isinstance(value, list) else 'object'} of {len(value)} items"
 
 
 def _is_json_object(line: str) -> bool:
