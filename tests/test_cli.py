@@ -529,6 +529,17 @@ def test_the_score_for_people(small_spider: Path, predictions: Path) -> None:
     assert "1 of 2 databases missing: lost (6)" in result.stderr
 
 
+def test_a_database_that_is_damaged_inside_is_named_with_what_it_costs(
+    small_spider: Path, predictions: Path, damage: Callable[[Path], None]
+) -> None:
+    file = small_spider / "database" / "farm" / "farm.sqlite"
+    damage(file)
+    arguments = ["score", "--data", f"spider:{small_spider}", "--split", "dev"]
+    result = call(*arguments, "--predictions", predictions)
+    assert f"damaged inside, so that gold fails: {file} (6); 6 questions count" in result.stderr
+    assert only_json(*arguments, "--predictions", predictions)["damaged"] == {"farm": 6}
+
+
 def test_the_table_of_rounds_fits_a_log(capsys: pytest.CaptureFixture[str]) -> None:
     interval = (0.58123, 0.65321)
     first = Row(0, "sft", "test-unseen", 1584, 1584, 0.61234, interval, False)

@@ -94,6 +94,7 @@ def test_the_json_has_the_promised_keys_and_parts_add_up(split: Split, tmp_path:
         "seconds",
         "by_hardness",
         "by_database",
+        "damaged",
     ]
     assert list(row["outcomes"]) == [outcome.value for outcome in Outcome]
     assert sum(row["outcomes"].values()) == row["n"] == 5
@@ -200,7 +201,10 @@ def test_a_file_that_does_not_fit_is_refused_in_one_line(
     ("content", "message"),
     [
         (json.dumps(FIVE).encode(), "is one JSON array of 5 items; give one SQL a line"),
-        (json.dumps([{"sql": sql} for sql in FIVE], indent=1).encode(), "is one JSON array of 5 items"),
+        (
+            json.dumps([{"sql": sql} for sql in FIVE], indent=1).encode(),
+            "is one JSON array of 5 items",
+        ),
         (json.dumps(dict(enumerate(FIVE)), indent=4).encode(), "is one JSON object of 5 items"),
         ("\n".join(FIVE).encode("utf-16"), "is UTF-16 or binary, not UTF-8"),
         ("\n".join(FIVE).encode("utf-16-le"), "is UTF-16 or binary, not UTF-8"),

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,12 +23,30 @@ from exspin.config import Config, TinyConfig, load_config
 from exspin.errors import RunError, UserError
 from exspin.generate.scripted import ScriptedSampler
 from exspin.ledger import digest_file, read_json, read_jsonl
+from exspin.progress import Silent
 from exspin.records import Prompt
 from exspin.selfplay import run
 
 pytestmark = pytest.mark.train
 
 SMALL = Path(__file__).with_name("small.yaml")
+
+
+class Said(Silent):
+    """Keeps what a run says."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.bars: list[tuple[str, int, int]] = []  # label, total, what was advanced
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+    @contextmanager
+    def bar(self, label: str, total: int) -> Iterator[Callable[[int], None]]:
+        done: list[int] = []
+        yield done.append
+        self.bars.append((label, total, sum(done)))
 
 
 def small(data: Path, *more: str) -> Config:
@@ -194,6 +214,21 @@ def test_only_wrong_candidates_have_weight(small_spider: Path, tmp_path: Path) -
     pairs = list(read_jsonl(tmp_path / "run" / "round-1" / "pairs.jsonl"))
     assert {int(p["example_id"].rpartition("/")[2]) for p in pairs if p["weight"] > 0} == wrong
     assert {p["outcome"] for p in pairs if p["weight"] > 0} == {"mismatch"}
+
+
+def test_databases_that_are_damaged_inside_are_named_in_rounds_and_in_evaluation(
+    small_spider: Path, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    files = {name: small_spider / "database" / name / f"{name}.sqlite" for name in ("zoo", "farm")}
+    for file in files.values():
+        damage(file)
+    said = Said()
+    config = small(small_spider, "rounds=1", "prompt.sample_values=0")
+    run(config, tmp_path / "run", opponent=answers(small_spider), progress=said)
+    damaged = [line for line in said.lines if line.startswith("damaged inside")]
+    assert [[name for name, file in files.items() if f"{file} (6)" in line] for line in damaged] == [
+        ["farm"], ["zoo"], ["farm"],
+    ]  # fmt: skip
 
 
 # --- hostile candidates ---------------------------------------------------------------------------------------------

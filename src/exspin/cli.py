@@ -202,6 +202,7 @@ def score(
 ) -> None:
     """Score a file of predicted SQL against a split."""
     from exspin.data import describe_missing, load
+    from exspin.feedback import describe_damaged
     from exspin.scoring import score as score_
     from exspin.sql.execute import Limits
 
@@ -220,6 +221,8 @@ def score(
             verdicts=verdicts,
             progress=advance,
         )
+    if damaged := describe_damaged(result.damaged, questions.databases):
+        stderr.print(damaged, markup=False)
     _print_score(result, as_json)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from exspin.config import Config, FeedbackConfig, GenerationConfig, PromptConfig
 from exspin.data import Split, describe_missing, load, with_hardness
 from exspin.errors import ModelError
-from exspin.feedback import judge
+from exspin.feedback import describe_damaged, judge
 from exspin.generate import Decoding, Sampler
 from exspin.ledger import check_output, write_jsonl
 from exspin.progress import Progress, Silent
@@ -123,6 +123,8 @@ def evaluate_split(
     place = {e.example_id: e.index for e in data.examples}
     ordered = tuple(sorted(verdicts, key=lambda v: place[v.example_id]))
     score = summarise(ordered, data.examples, comparator)
+    if line := describe_damaged(score.damaged, data.databases):
+        progress.say(line)
     return Evaluation(tuple(candidates), ordered, score)
 
 

@@ -12,7 +12,7 @@ import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,8 @@ class Part:
 class Score:
     """Execution accuracy `ex` = matches / scored, with its 95 % bootstrap interval; rates are fractions 0–1.
 
-    `n` counts every row, `outcomes` has all nine and sums to `n`; `scored` leaves out `gold_unusable` alone. `seconds` is
+    `n` counts every row, `outcomes` has all nine and sums to `n`; `scored` leaves out `gold_unusable` alone. `damaged`: db_id
+    of a database that is damaged inside → its questions whose gold fails for that. `seconds` is
     the wall time of the call of `score` or `evaluate`; 0 where verdicts alone were summarised.
     """
 
@@ -58,6 +59,7 @@ class Score:
     comparator: str
     by_hardness: Mapping[str, Part]
     by_database: Mapping[str, Part]
+    damaged: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
@@ -72,6 +74,7 @@ class Score:
             "seconds": self.seconds,
             "by_hardness": {name: part.to_json() for name, part in self.by_hardness.items()},
             "by_database": {name: part.to_json() for name, part in self.by_database.items()},
+            "damaged": dict(self.damaged),
         }
 
 
@@ -147,6 +150,7 @@ def summarise(verdicts: Sequence[Verdict], examples: Sequence[Example], comparat
         comparator=comparator,
         by_hardness={level: _part(hardness[level]) for level in levels if level in hardness},
         by_database={db_id: _part(database[db_id]) for db_id in sorted(database)},
+        damaged=feedback.damaged(verdicts, {e.example_id: e for e in examples}),
     )
 
 

@@ -21,7 +21,7 @@ from exspin.config import Config
 from exspin.data import Split, describe_missing, roles, select_questions, with_hardness
 from exspin.errors import DataError
 from exspin.evaluation import evaluate_split, greedy, limits_of, make_prompts, write_predictions
-from exspin.feedback import judge
+from exspin.feedback import damaged, describe_damaged, judge
 from exspin.generate import Decoding, Sampler
 from exspin.generate.hf import HfSampler
 from exspin.ledger import (
@@ -335,6 +335,9 @@ class _Play:
             self.config.learning.preset,
         )
         write_jsonl(self._directory(round_number) / "pairs.jsonl", map(Pair.to_json, pairs))
+        broken = damaged(verdicts, self.examples)
+        if line := describe_damaged(broken, self.table.train.databases):
+            self.show.say(line)
         wrong = sum(
             v.outcome not in (Outcome.MATCH, Outcome.GOLD_UNUSABLE, Outcome.INFRA) for v in verdicts
         )
