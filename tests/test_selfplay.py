@@ -320,6 +320,14 @@ def test_kill_9_anywhere_gives_the_same_weights(small_spider: Path, tmp_path: Pa
         assert (directory / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+def test_every_bar_ends_where_it_said(small_spider: Path, tmp_path: Path) -> None:
+    said = Said()
+    config = small(small_spider, "rounds=1", "sft.epochs=1.3", "learning.epochs=0.4")
+    run(config, tmp_path / "run", progress=said)
+    assert [label for label, total, done in said.bars if total != done] == []
+    assert {"SFT", "round 1: learning", "answering dev"} <= {label for label, _, _ in said.bars}
+
+
 # --- who writes, who learns, who is scored ---------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -238,18 +239,16 @@ class _Play:
             save_policy(start, self.place.checkpoint(0), notes=self._notes(0))
             stage.finish(_files(self.place.checkpoint(0)))
             return
-        questions = round(settings.epochs * len(self.table.prompts))
-        with self.show.bar("SFT", questions) as advance:
-            train_sft(
-                start,
-                self.table.examples,
-                self.table.prompts,
-                settings,
-                seed=self.config.seed,
-                directory=stage.directory,
-                notes=self._notes(0),
-                progress=advance,
-            )
+        train_sft(
+            start,
+            self.table.examples,
+            self.table.prompts,
+            settings,
+            seed=self.config.seed,
+            directory=stage.directory,
+            notes=self._notes(0),
+            bar=partial(self.show.bar, "SFT"),
+        )
         stage.finish(_training_files(stage.directory))
 
     def choose_questions(self, round_number: int) -> list[Prompt]:
@@ -354,20 +353,18 @@ class _Play:
             return
         policy = self._policy(round_number - 1)
         self._loaded = None  # training changes the weights in place
-        questions = round(self.config.learning.epochs * len(prompts))
-        with self.show.bar(f"round {round_number}: learning", questions) as advance:
-            train_round(
-                policy,
-                [self.examples[prompt.example_id] for prompt in prompts],
-                prompts,
-                pairs,
-                self.config.learning,
-                round_number=round_number,
-                seed=self.config.seed,
-                directory=stage.directory,
-                notes=self._notes(round_number),
-                progress=advance,
-            )
+        train_round(
+            policy,
+            [self.examples[prompt.example_id] for prompt in prompts],
+            prompts,
+            pairs,
+            self.config.learning,
+            round_number=round_number,
+            seed=self.config.seed,
+            directory=stage.directory,
+            notes=self._notes(round_number),
+            bar=partial(self.show.bar, f"round {round_number}: learning"),
+        )
         stage.finish(_training_files(stage.directory))
 
     def evaluate(self, round_number: int) -> None:
