@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -492,7 +493,29 @@ def test_a_hub_model_without_network_is_one_line(
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    assert "cannot be loaded" in refused("nobody/never-made-this-model")
+    assert "hub cannot be reached" in refused("nobody/never-made-this-model")
+
+
+def test_a_cached_hub_model_needs_no_network(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    place = tmp_path / "hub" / "models--some--model"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text("abc")
+    shutil.copytree(unmanifested(saved), place / "snapshots" / "abc")
+
+    def no_network(*_: object, **__: object) -> None:
+        raise ConnectionError("there is none")
+
+    def asked(*_: object, **__: object) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", no_network)
+    monkeypatch.setattr("socket.getaddrinfo", asked)
+    assert same_weights(load("some/model"), load(saved))
 
 
 # --- where it runs -------------------------------------------------------------------------------------------------

@@ -41,6 +41,8 @@ try:
         PreTrainedModel,
         PreTrainedTokenizerBase,
     )
+
+    from exspin.hub import cached_alone
 except ModuleNotFoundError as missing:
     raise MissingExtra("a language model", missing.name or "torch", "train") from missing
 
@@ -157,6 +159,7 @@ def load_policy(
     with _quiet():
         if local is not None and (local / "adapter_config.json").exists():
             _check_files(local)
+            _check_manifest(local)
             model: Any = _load_adapter(local, dtype, lora)
         else:
             model = _load_model(name, local, dtype)
@@ -170,6 +173,15 @@ def load_policy(
             "use the tokenizer that belongs to the weights"
         )
     return Policy(model.to(target).eval(), tokenizer, name)
+
+
+def check_source(source: str | Path) -> None:
+    """Raise `ModelError` for a model that is not there, before slow work. No weights are read."""
+    name = str(source)
+    if (local := _directory(name)) is not None:
+        _check_files(local)
+    else:
+        cached_alone(name)
 
 
 def _directory(name: str) -> Path | None:
@@ -208,11 +220,12 @@ def _check_files(directory: Path) -> None:
                 "convert them to safetensors where you trust them, with model.save_pretrained()"
             )
         raise ModelError(f"{directory}: has no weights (*.safetensors); copy them there")
-    if MANIFEST in files:
-        _check_manifest(directory)
 
 
 def _check_manifest(directory: Path) -> None:
+    """Refuse what is not as it was saved; models from elsewhere have no manifest."""
+    if not (directory / MANIFEST).exists():
+        return
     for name, digest in _read_json(directory / MANIFEST).items():
         path = directory / name
         if not path.is_file():
@@ -226,19 +239,21 @@ def _check_manifest(directory: Path) -> None:
 def _load_model(name: str, local: Path | None, dtype: str) -> PreTrainedModel:
     if local is not None:
         _check_files(local)
-    place = str(local) if local is not None else name
+        _check_manifest(local)
+    place, options = _place(name, local)
     with _one_line_errors(name):
-        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(place, **options)
         # A round starts from its reference exactly, so the policy must be the same function in training.
         for key, value in vars(config).items():
             if isinstance(value, float) and key.endswith(("dropout", "pdrop", "_drop")):
                 setattr(config, key, 0.0)
-        options = {
+        options |= {
             "config": config,
             "dtype": DTYPES[dtype],
             "use_safetensors": True,
-            "trust_remote_code": False,
             "output_loading_info": True,
+            # The search for an adapter beside the model does not follow `local_files_only`.
+            "adapter_kwargs": {"local_files_only": options.get("local_files_only", False)},
         }
         load: Any = AutoModelForCausalLM.from_pretrained
         try:
@@ -255,6 +270,13 @@ def _load_model(name: str, local: Path | None, dtype: str) -> PreTrainedModel:
         )
     loaded: PreTrainedModel = model
     return loaded
+
+
+def _place(name: str, local: Path | None) -> tuple[str, dict[str, Any]]:
+    """Where a library finds a model, and how it may look."""
+    if local is not None:
+        return str(local), {"trust_remote_code": False}
+    return name, {"trust_remote_code": False, "local_files_only": cached_alone(name)}
 
 
 def _new_adapter(model: PreTrainedModel, lora: LoraConfig, seed: int) -> PeftModel:
@@ -298,9 +320,9 @@ def _load_adapter(directory: Path, dtype: str, lora: LoraConfig | None) -> PeftM
 
 
 def _load_tokenizer(name: str, local: Path | None) -> PreTrainedTokenizerBase:
+    place, options = _place(name, local)
     with _one_line_errors(f"{name}: tokenizer"):
-        place = str(local) if local is not None else name
-        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(place, **options)
     if tokenizer.eos_token_id is None:
         raise ModelError(
             f"{name}: the tokenizer has no end token (eos_token); name one in tokenizer_config.json"
