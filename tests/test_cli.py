@@ -347,6 +347,38 @@ def test_another_run_holds_the_output(
     assert "another run (process 4711)" in line
 
 
+def test_a_start_that_is_refused_costs_no_import_of_torch(
+    tmp_path: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "exspin.selfplay", None)  # torch comes with it
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("mine")
+    assert "thesis.tex" in refused("run", "-o", tmp_path / "out")
+    assert "did you mean" in refused("run", "-o", tmp_path / "new", "--set", "sed=1")
+
+
+def slow(*_: object) -> None:
+    raise AssertionError("the slow work began")
+
+
+def test_run_looks_for_the_model_before_it_reads_questions(
+    tmp_path: Path, refused: Callable[..., str], torch: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exspin.selfplay._set_the_table", slow)
+    line = refused("run", "-o", tmp_path / "out", "--set", "model=./nowhere")
+    assert "./nowhere" in line and "no such directory" in line
+    assert "did you mean 'spider'" in refused("run", "-o", tmp_path / "out", "--set", "data=spdr:x")
+
+
+def test_evaluate_looks_for_the_model_before_it_parses_gold(
+    small_spider: Path, refused: Callable[..., str], torch: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exspin.evaluation.with_hardness", slow)
+    spec = f"spider:{small_spider}"
+    line = refused("evaluate", "--model", "./nowhere", "--data", spec, "--split", "dev")
+    assert "./nowhere" in line and "no such directory" in line
+
+
 @pytest.fixture
 def full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A directory on a disk with no room left: a real one where this process may mount, else one that says so."""

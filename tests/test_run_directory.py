@@ -10,7 +10,14 @@ import yaml
 from exspin.config import Config, load_config
 from exspin.errors import ConfigError, RunError
 from exspin.ledger import read_json, run_lock
-from exspin.run_directory import RunDirectory, check_place, open_run, read_run_config, versions
+from exspin.run_directory import (
+    RunDirectory,
+    check_place,
+    check_start,
+    open_run,
+    read_run_config,
+    versions,
+)
 
 DATA = {"train": "a", "dev": "b"}
 
@@ -89,6 +96,20 @@ def test_a_start_that_was_killed_at_once_is_no_other_thing(tmp_path: Path) -> No
     (tmp_path / "run" / ".lock").touch()
     (tmp_path / "run" / "config.yaml.tmp").write_text("half")
     started(tmp_path / "run")
+
+
+def test_what_can_be_refused_at_once(tmp_path: Path) -> None:
+    check_start(tmp_path / "new" / "run", Config())
+    assert not (tmp_path / "new").exists()
+    place = started(tmp_path / "run")
+    check_start(place, Config())
+    with pytest.raises(RunError, match="seed changed"):
+        check_start(place, Config(seed=5))
+    with run_lock(place), pytest.raises(RunError, match="another run"):
+        check_start(place, Config())
+    with pytest.raises(RunError, match="cannot be written"):
+        check_start(Path("/proc/run"), Config())
+    check_start(place, Config())
 
 
 def test_a_second_run_waits_outside(tmp_path: Path) -> None:

@@ -128,10 +128,13 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Train, self-play, evaluate, report. The same command again continues where it was."""
-    from exspin.selfplay import run as run_  # torch comes with it: only now
+    from exspin.run_directory import check_start
 
     settings = load_config(config, set_ or [])
     directory = output or Path("runs") / (config.stem if config else "builtin")
+    check_start(directory, settings)
+    from exspin.selfplay import run as run_  # torch comes with it, which takes seconds: only now
+
     with Terminal(stderr) as progress:
         summary = run_(settings, directory, progress=progress)
     if as_json:

@@ -143,17 +143,21 @@ def evaluate(
     `model` is a directory or a hub id. A checkpoint of exspin brings its prompt configuration and answer length with it;
     `config` gives them for other models. Raises `UserError` for data, databases and models that cannot be used.
     """
-    # torch comes in here, not when scoring or reporting import this module
-    from exspin.generate.hf import HfSampler
-    from exspin.model import load_notes, load_policy, set_threads
-
     started = time.monotonic()
     predictions = None if predictions is None else Path(predictions)
     config = config or Config()
     show = progress or Silent()
     if predictions is not None:
         check_output(predictions)
-    data = with_hardness(load(spec, split))
+    data = load(spec, split)
+
+    # torch comes in here, not when scoring or reporting import this module
+    from exspin.generate.hf import HfSampler
+    from exspin.model import check_source, load_notes, load_policy, resolve_device, set_threads
+
+    resolve_device(config.device)
+    check_source(model)
+    data = with_hardness(data)
     if missing := describe_missing(data):
         show.say(missing)
     set_threads(config.threads)

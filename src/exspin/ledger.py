@@ -21,6 +21,7 @@ from typing import Any
 from exspin.errors import DataError, RunError
 
 DONE = "done.json"
+LOCK = ".lock"
 
 
 def digest_bytes(data: bytes) -> str:
@@ -176,21 +177,39 @@ def run_lock(directory: Path) -> Iterator[None]:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        handle = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise unwritable(directory, error) from error
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.pread(handle, 32, 0).decode().strip() or "unknown"
-            raise RunError(
-                f"{directory}: another run (process {holder}) is using this directory; "
-                "wait for it to end or choose another directory with -o"
-            ) from error
+        _hold(handle, directory)
         with suppress(OSError):  # the number is for the message above; the lock holds without it
             os.ftruncate(handle, 0)
             os.pwrite(handle, str(os.getpid()).encode(), 0)
         yield
     finally:
         os.close(handle)
+
+
+def check_unlocked(directory: Path) -> None:
+    """Raise `RunError` where another run holds the directory now. Makes nothing."""
+    try:
+        handle = os.open(directory / LOCK, os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise unwritable(directory, error) from error
+    try:
+        _hold(handle, directory)
+    finally:
+        os.close(handle)
+
+
+def _hold(handle: int, directory: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = os.pread(handle, 32, 0).decode().strip() or "unknown"
+        raise RunError(
+            f"{directory}: another run (process {holder}) is using this directory; "
+            "wait for it to end or choose another directory with -o"
+        ) from error

@@ -21,6 +21,9 @@ from exspin.config import Config
 from exspin.data import Split
 from exspin.errors import ConfigError, RunError
 from exspin.ledger import (
+    LOCK,
+    check_output,
+    check_unlocked,
     digest_file,
     digest_json,
     read_json,
@@ -43,7 +46,7 @@ PACKAGES = (
     "numpy",
 )
 MAY_CHANGE = frozenset({"rounds"})
-_HARMLESS = frozenset({".lock", CONFIG + ".tmp"})  # what a run killed at its very start leaves
+_HARMLESS = frozenset({LOCK, CONFIG + ".tmp"})  # what a run killed at its very start leaves
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,17 @@ def open_run(path: Path, config: Config, data: Mapping[str, str]) -> Iterator[Ru
         yield RunDirectory(path)
 
 
+def check_start(path: Path, config: Config) -> None:
+    """Raise `RunError` for what can be refused before data and models are loaded: a place that cannot be, another run
+    that holds it, another configuration than it was started with. Writes nothing; `open_run` looks again.
+    """
+    check_place(path)
+    check_unlocked(path)
+    if (path / CONFIG).exists():
+        _check_config(path, config)
+    check_output(path / CONFIG)
+
+
 def check_place(path: Path) -> None:
     """Raise `RunError` where a run cannot be: in a file, or beside things that are no run's. Writes nothing."""
     try:
@@ -112,7 +126,7 @@ def _remove_if_empty(path: Path) -> None:
     """Take back the directory of a run whose first file could not be written."""
     if not (path / CONFIG).exists():
         with suppress(OSError):
-            (path / ".lock").unlink()
+            (path / LOCK).unlink()
             path.rmdir()
 
 

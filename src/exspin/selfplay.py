@@ -37,6 +37,7 @@ from exspin.ledger import (
 from exspin.model import (
     MANIFEST,
     Policy,
+    check_source,
     load_policy,
     make_tiny,
     resolve_device,
@@ -48,7 +49,7 @@ from exspin.progress import Progress, Silent
 from exspin.prompt import TrimReport, signature, trim_report
 from exspin.records import Candidate, Example, Outcome, Pair, Prompt, Verdict
 from exspin.reporting import Summary, report
-from exspin.run_directory import RunDirectory, check_place, digest_split, open_run
+from exspin.run_directory import RunDirectory, check_start, digest_split, open_run
 from exspin.sql.execute import Executor
 from exspin.train import train_round, train_sft
 
@@ -73,8 +74,11 @@ def run(
     show = progress or Silent()
     directory = Path(directory)
     config = config.resolved()
-    check_place(directory)
+    check_start(directory, config)
+    roles(config.data)
     resolve_device(config.device)
+    if config.model != "tiny":
+        check_source(config.model)
     set_threads(config.threads)
     table, start = _set_the_table(config, show)
     with (
