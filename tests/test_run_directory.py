@@ -126,5 +126,15 @@ def test_no_run_and_a_damaged_one(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no run"):
         read_run_config(tmp_path)
     (tmp_path / "config.yaml").write_text("seed: [")
-    with pytest.raises(ConfigError, match="damaged"):
+    with pytest.raises(ConfigError, match=f"damaged; .*delete {tmp_path} to begin anew"):
         read_run_config(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{}", '{"data": {}}'])
+def test_a_damaged_environment_is_refused_with_what_to_delete(tmp_path: Path, content: str) -> None:
+    place = started(tmp_path / "run")
+    (place / "environment.json").write_text(content)
+    with pytest.raises(RunError, match=r"environment\.json: damaged; put it back, or delete it"):
+        started(place)
+    (place / "environment.json").unlink()
+    started(place)

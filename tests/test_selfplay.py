@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -126,6 +128,46 @@ def test_a_damaged_checkpoint_is_not_reused(small_spider: Path, tmp_path: Path) 
     path.write_bytes(path.read_bytes()[:-1] + b"\x00")
     with pytest.raises(RunError, match=r"model\.safetensors"):
         run(small(small_spider, "rounds=1"), tmp_path / "run")
+
+
+def test_what_is_deleted_as_told_is_made_again(small_spider: Path, tmp_path: Path) -> None:
+    config = small(small_spider, "rounds=1")
+    run(config, tmp_path / "run")
+    wanted = weights(tmp_path / "run")
+    scores = tmp_path / "run" / "sft" / "scores.json"
+    scored = scores.read_bytes()
+    for name in ("checkpoint/config.json", "scores.json"):
+        (tmp_path / "run" / "sft" / name).unlink()
+        with pytest.raises(RunError, match=f"{name}: missing .* or delete (.*) in ") as error:
+            run(config, tmp_path / "run")
+        told = re.search("delete (.*) in ", str(error.value))
+        assert told
+        for part in told[1].split(", "):
+            place = tmp_path / "run" / "sft" / part
+            shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
+        run(config, tmp_path / "run")
+        assert weights(tmp_path / "run") == wanted and scores.read_bytes() == scored
+
+
+def test_a_damaged_block_of_candidates_is_named_with_its_cure(
+    small_spider: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selfplay, "SHARD", 4)
+    config = small(small_spider, "rounds=1")
+
+    def killed(prompt: Prompt, k: int, round_number: int) -> str:
+        block = next((tmp_path / "run" / "round-1").glob("candidates-*/*.jsonl"), None)
+        if block:
+            block.write_bytes(block.read_bytes()[:-9])
+            raise KeyboardInterrupt
+        return "SELECT 1"
+
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path / "run", opponent=ScriptedSampler(killed))
+    with pytest.raises(UserError, match=r"00000000\.jsonl:8: not JSON .*; delete the file to have"):
+        run(config, tmp_path / "run", opponent=answers(small_spider))
+    next((tmp_path / "run" / "round-1").glob("candidates-*/00000000.jsonl")).unlink()
+    run(config, tmp_path / "run", opponent=answers(small_spider))
 
 
 def test_a_directory_with_other_things_in_it_is_left_alone(

@@ -19,7 +19,7 @@ import yaml
 
 from exspin.config import Config
 from exspin.data import Split
-from exspin.errors import ConfigError, RunError
+from exspin.errors import ConfigError, DataError, RunError
 from exspin.ledger import (
     LOCK,
     check_output,
@@ -137,7 +137,9 @@ def read_run_config(path: Path) -> Config:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise RunError(f"{path}: holds no run (no {CONFIG}); give the directory of one") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path / CONFIG}: damaged; it was written when the run began") from error
+        raise ConfigError(
+            f"{path / CONFIG}: damaged; put back the configuration of the run, or delete {path} to begin anew"
+        ) from error
 
 
 def digest_split(split: Split) -> str:
@@ -182,7 +184,7 @@ def _changed_keys(before: Any, now: Any, prefix: str = "") -> Iterable[str]:
 def _check_data(path: Path, data: Mapping[str, str]) -> None:
     if not (path / ENVIRONMENT).exists():
         return  # killed between the two files
-    before = read_json(path / ENVIRONMENT)["data"]
+    before = _read_environment(path / ENVIRONMENT)["data"]
     if changed := [name for name, digest in data.items() if before.get(name) != digest]:
         raise RunError(
             f"{path}: the data changed since the run began (split {', '.join(changed)}); "
@@ -190,12 +192,23 @@ def _check_data(path: Path, data: Mapping[str, str]) -> None:
         )
 
 
+def _read_environment(path: Path) -> dict[str, Any]:
+    try:
+        record = dict(read_json(path))
+        _ = dict(record["data"]), record["versions"], record["platform"], list(record["resumed"])
+    except (DataError, KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{path}: damaged; put it back, or delete it to go on without its record of the data the run began with"
+        ) from error
+    return record
+
+
 def _settle_environment(path: Path, data: Mapping[str, str]) -> None:
     here = {"platform": platform.platform(), "versions": versions()}
     if not path.exists():
         write_json(path, {**here, "data": dict(data), "resumed": []})
         return
-    record = read_json(path)
+    record = _read_environment(path)
     last = record["resumed"][-1] if record["resumed"] else record
     if any(last[key] != here[key] for key in here):
         record["resumed"].append(here)

@@ -11,7 +11,7 @@ the dev split, never on a test split.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -302,7 +302,7 @@ class _Play:
                     )
                     write_jsonl(shard, map(Candidate.to_json, written))
             write_jsonl(
-                target, (row for shard in sorted(shards.iterdir()) for row in read_jsonl(shard))
+                target, (row for shard in sorted(shards.iterdir()) for row in _shard(shard))
             )
             stage.finish([target])
             shutil.rmtree(shards)
@@ -484,6 +484,13 @@ class _Play:
 
 def _files(directory: Path) -> list[Path]:
     return sorted(path for path in directory.rglob("*") if path.is_file())
+
+
+def _shard(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        yield from read_jsonl(path)
+    except DataError as error:
+        raise DataError(f"{error}; delete the file to have its candidates written again") from error
 
 
 def _training_files(directory: Path) -> list[Path]:

@@ -232,15 +232,22 @@ def test_what_is_not_a_run_is_refused_in_one_line(tmp_path: Path) -> None:
         ("sft/scores.json", '{"dev": {"n": 1}}'),
         ("sft/predictions-dev.jsonl", '{"example_id": "x", "outcome": "great"}\n'),
         ("splits/dev.jsonl", "3\n"),
+        ("splits/dev.jsonl", '{"example_id": '),
         ("best.json", "{}"),
     ],
 )
-def test_a_damaged_file_is_named(make_run: MakeRun, name: str, content: str) -> None:
+def test_a_damaged_file_is_named_with_its_cure(make_run: MakeRun, name: str, content: str) -> None:
     run = make_run(rounds=0)
     (run / name).write_text(content)
-    with pytest.raises(DataError, match=Path(name).name):
+    with pytest.raises(DataError, match=f"{Path(name).name}.*; the same `exspin run` again writes"):
         report(run)
     assert not (run / "report.json").exists()
+
+
+def test_a_loss_log_of_other_things_is_read_as_far_as_it_goes(make_run: MakeRun) -> None:
+    run = make_run(rounds=0)
+    (run / "sft" / "loss.jsonl").write_text('{"step": 1, "loss": 2.0}\n[1]\n')
+    assert any("readable up to its line 1" in line for line in report(run).notices)
 
 
 def test_the_same_run_gives_the_same_bytes(make_run: MakeRun) -> None:

@@ -21,6 +21,8 @@ from exspin.run_directory import ENVIRONMENT, RunDirectory, read_run_config
 
 T = TypeVar("T")
 
+_CURE = "the same `exspin run` again writes the file anew or says what to delete"
+
 # Outcomes that say nothing against the candidate; every other one is a wrong answer.
 NOT_WRONG = frozenset({Outcome.MATCH, Outcome.GOLD_UNUSABLE, Outcome.INFRA})
 
@@ -315,7 +317,7 @@ def _loss(path: Path, name: str, notices: list[str]) -> tuple[LossPoint, ...]:
         for row in read_jsonl(path) if path.exists() else ():
             loss, pair, nll = (_number(row.get(key)) for key in ("loss", "pair", "nll"))
             points.append(LossPoint(row.get("step", len(points) + 1), loss, pair, nll))
-    except DataError:
+    except (AttributeError, DataError):
         notices.append(f"{name}: the loss log is readable up to its line {len(points)} only.")
     return tuple(points)
 
@@ -364,21 +366,24 @@ def _one(path: Path, parse: Callable[[Any], T]) -> T | None:
     """What a JSON file says; None where there is no file."""
     if not path.exists():
         return None
-    value = read_json(path)
     try:
-        return parse(value)
+        return parse(read_json(path))
+    except DataError as error:
+        raise DataError(f"{error}; {_CURE}") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: not what a run writes ({error!r}); run it again") from error
+        raise DataError(f"{path}: not what a run writes ({error!r}); {_CURE}") from error
 
 
 def _all(path: Path, parse: Callable[[dict[str, Any]], T]) -> tuple[T, ...]:
     """What the lines of a JSONL file say; nothing where there is no file."""
-    found = []
-    for number, row in enumerate(read_jsonl(path) if path.exists() else (), 1):
-        try:
+    found: list[T] = []
+    try:
+        for row in read_jsonl(path) if path.exists() else ():
             found.append(parse(row))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise DataError(
-                f"{path}:{number}: not what a run writes ({error!r}); run it again"
-            ) from error
+    except DataError as error:
+        raise DataError(f"{error}; {_CURE}") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}:{len(found) + 1}: not what a run writes ({error!r}); {_CURE}"
+        ) from error
     return tuple(found)
