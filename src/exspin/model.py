@@ -47,6 +47,7 @@ except ModuleNotFoundError as missing:
     raise MissingExtra("a language model", missing.name or "torch", "train") from missing
 
 NOTES = "exspin.json"
+BASE = "base"  # the key of the notes under which an adapter's base is found after a move
 MANIFEST = "manifest.json"
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -307,8 +308,8 @@ def _load_adapter(directory: Path, dtype: str, lora: LoraConfig | None) -> PeftM
             f"{directory}: the adapter has rank {saved.r} and alpha {saved.lora_alpha:g}, the configuration "
             f"{lora.rank} and {lora.alpha:g}; set lora.rank and lora.alpha to the adapter's"
         )
+    base_name = _find_base(directory, str(saved.base_model_name_or_path))
     try:
-        base_name = str(saved.base_model_name_or_path)
         base = _load_model(base_name, _directory(base_name), dtype)
     except ModelError as error:
         raise ModelError(f"{directory}: the adapter's base cannot be loaded: {error}") from error
@@ -316,7 +317,22 @@ def _load_adapter(directory: Path, dtype: str, lora: LoraConfig | None) -> PeftM
         adapted: PeftModel = PeftModel.from_pretrained(
             base, str(directory), is_trainable=lora is not None
         )
+    adapted.peft_config["default"].base_model_name_or_path = base_name  # for the next checkpoint
     return adapted
+
+
+def _find_base(directory: Path, named: str) -> str:
+    """The adapter's base: where its configuration says, or, after a move of both, where it is from the adapter."""
+    kept = load_notes(directory).get(BASE)
+    if kept is None or Path(named).is_dir():
+        return named
+    near = (directory.absolute() / kept).resolve()
+    if not near.is_dir():
+        raise ModelError(
+            f"{directory}: the adapter's base model is neither at {named} nor at {near}; "
+            f"put it there, or a link to it: ln -s BASE {near}"
+        )
+    return str(near)
 
 
 def _load_tokenizer(name: str, local: Path | None) -> PreTrainedTokenizerBase:
@@ -349,7 +365,7 @@ def save_policy(policy: Policy, directory: Path, *, notes: Mapping[str, Any]) ->
         with _quiet():
             _write_weights(policy, staging)
             policy.tokenizer.save_pretrained(str(staging))
-        write_json(staging / NOTES, dict(notes))
+        write_json(staging / NOTES, {**notes, **_base_note(policy, directory)})
         files = sorted(path for path in staging.rglob("*") if path.is_file())
         for path in files:
             with path.open("rb") as file:
@@ -366,6 +382,14 @@ def save_policy(policy: Policy, directory: Path, *, notes: Mapping[str, Any]) ->
         raise unwritable(directory, OSError(_errno(error), _short(error))) from error
     except OSError as error:
         raise unwritable(directory, error) from error
+
+
+def _base_note(policy: Policy, directory: Path) -> dict[str, str]:
+    """Where the base of an adapter is, seen from the adapter: the configuration names a place on this machine."""
+    if not isinstance(policy.model, PeftModel):
+        return {}
+    base = Path(str(policy.model.peft_config["default"].base_model_name_or_path)).expanduser()
+    return {BASE: os.path.relpath(base.absolute(), directory.absolute())} if base.is_dir() else {}
 
 
 def _write_weights(policy: Policy, staging: Path) -> None:
