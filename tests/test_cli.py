@@ -18,8 +18,10 @@ import pytest
 from typer.testing import CliRunner
 
 from exspin.cli import _print_rounds, app, stderr
+from exspin.config import load_config
 from exspin.errors import DataError
 from exspin.reporting import Row
+from exspin.run_directory import open_run
 
 SMALL = Path(__file__).with_name("small.yaml")
 GOLD = [
@@ -419,6 +421,14 @@ def test_a_report_of_no_run(tmp_path: Path, refused: Callable[..., str]) -> None
     for place in (tmp_path, tmp_path / "none", tmp_path / "file"):
         line = refused("report", place)
         assert str(place) in line and "give the directory of" in line
+
+
+def test_a_report_of_an_unfinished_run_says_so(tmp_path: Path) -> None:
+    with open_run(tmp_path / "run", load_config(SMALL), {}):
+        pass
+    result = call("report", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert "unfinished: next is SFT; the same `exspin run` again continues" in result.stdout
 
 
 def test_an_export_leaves_other_files_alone(

@@ -242,6 +242,12 @@ def report(
         _print_json(summary.to_json())
         return
     _print_rounds(summary)
+    if not summary.finished:
+        stdout.print(
+            f"unfinished: next is {summary.next_stage}; the same `exspin run` again continues",
+            soft_wrap=True,
+            markup=False,
+        )
     stdout.print(f"report: {summary.report.absolute()}", soft_wrap=True, markup=False)
 
 

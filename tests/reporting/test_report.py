@@ -169,6 +169,22 @@ def test_an_unfinished_run_is_shown_as_far_as_it_goes(make_run: MakeRun, scored:
     assert "unfinished" in (run / "report.html").read_text("utf-8")
 
 
+def test_an_unfinished_run_says_with_which_stage_it_goes_on(make_run: MakeRun) -> None:
+    run = make_run(rounds=2)
+    assert report(run).next_stage is None
+    told = []
+    files = ["best.json"]
+    files += [f"round-2/{name}" for name in ("scores.json", "training.json", "outcomes.jsonl")]
+    files += ["round-2/candidates.jsonl", "sft/scores.json", "sft/training.json"]
+    for name in files:
+        (run / name).unlink()
+        told.append(report(run).next_stage)
+    assert told == [
+        "report", "round 2, evaluation", "round 2, learning", "round 2, execution",
+        "round 2, generation", "evaluation of SFT", "SFT",
+    ]  # fmt: skip
+
+
 def test_a_run_that_is_played_further_is_not_judged_by_its_old_choice(make_run: MakeRun) -> None:
     run = make_run(rounds=2, skill=(0.5, 0.6, 0.8))
     write_json(run / "best.json", {"best_round": 1, "split": "dev", "ex": [0.5, 0.6]})

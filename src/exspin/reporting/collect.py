@@ -23,6 +23,17 @@ T = TypeVar("T")
 
 _CURE = "the same `exspin run` again writes the file anew or says what to delete"
 
+# What each stage leaves, in the order they are made.
+_STAGES = {
+    "sft": {"training.json": "SFT", "scores.json": "evaluation of SFT"},
+    "round": {
+        "candidates.jsonl": "round {}, generation",
+        "outcomes.jsonl": "round {}, execution",
+        "training.json": "round {}, learning",
+        "scores.json": "round {}, evaluation",
+    },
+}
+
 # Outcomes that say nothing against the candidate; every other one is a wrong answer.
 NOT_WRONG = frozenset({Outcome.MATCH, Outcome.GOLD_UNUSABLE, Outcome.INFRA})
 
@@ -163,6 +174,9 @@ class RunFiles:
     rounds: tuple[RoundFiles, ...]
     best_round: int | None
     finished: bool
+    next_stage: (
+        str | None
+    )  # what the same `exspin run` again begins with; None where it is finished
     notices: tuple[str, ...]
 
 
@@ -197,8 +211,18 @@ def read_run(path: Path) -> RunFiles:
         rounds=rounds,
         best_round=best[0] if best and finished else _best_so_far(rounds, table.dev),
         finished=finished,
+        next_stage=None if finished else _next_stage(place, config.rounds),
         notices=tuple(notices),
     )
+
+
+def _next_stage(place: RunDirectory, rounds: int) -> str:
+    """The first stage whose file is not there."""
+    for number in range(rounds + 1):
+        for file, stage in _STAGES["sft" if number == 0 else "round"].items():
+            if not (place.stage(number) / file).exists():
+                return stage.format(number)
+    return "report"
 
 
 def _best_so_far(rounds: Iterable[RoundFiles], dev: str | None) -> int | None:
