@@ -104,11 +104,6 @@ def test_making_a_model_leaves_the_global_random_state_alone() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_a_width_the_heads_cannot_share_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"^tiny.width = 30: must be a multiple"):
-        make_tiny(TEXTS, TinyConfig(width=30, heads=4), seed=0, max_tokens=64)
-
-
 # --- the tiny tokenizer --------------------------------------------------------------------------------------------
 
 

@@ -116,10 +116,6 @@ def make_tiny(texts: Iterable[str], tiny: TinyConfig, *, seed: int, max_tokens: 
 
     `max_tokens` is the context: prompt and answer together. The same arguments give the same bits.
     """
-    if tiny.width % (2 * tiny.heads):
-        raise ModelError(
-            f"tiny.width = {tiny.width}: must be a multiple of twice tiny.heads ({tiny.heads})"
-        )
     tokenizer = tiny_tokenizer(texts, tiny.vocabulary, max_tokens)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
