@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,20 @@ def small_spider(tmp_path: Path) -> Path:
     (root / "train_others.json").write_text("[]")
     (root / "dev.json").write_text(rows("farm", "lost"))
     return root
+
+
+@pytest.fixture
+def damage() -> Callable[[Path], None]:
+    """Overwrites the content of every table, as a bad disk does: the file opens, its schema can be read."""
+
+    def overwrite(path: Path) -> None:
+        connection = sqlite3.connect(path)
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+        roots = [root for (root,) in connection.execute("SELECT rootpage FROM sqlite_master")]
+        connection.close()
+        with path.open("r+b") as file:
+            for root in roots:
+                file.seek((root - 1) * size)
+                file.write(b"\xff" * size)
+
+    return overwrite

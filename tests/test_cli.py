@@ -18,21 +18,12 @@ import pytest
 from typer.testing import CliRunner
 
 from exspin.cli import _print_rounds, app, stderr
+from exspin.config import load_config
 from exspin.errors import DataError
 from exspin.reporting import Row
+from exspin.run_directory import open_run
 
-SMALL = [
-    "threads=1",
-    "tiny.layers=1",
-    "tiny.width=32",
-    "tiny.heads=2",
-    "tiny.vocabulary=400",
-    "prompt.max_tokens=160",
-    "sft.epochs=1",
-    "generation.max_new_tokens=8",
-    "feedback.workers=1",
-    "rounds=1",
-]
+SMALL = Path(__file__).with_name("small.yaml")
 GOLD = [
     "SELECT count(*) FROM pet",
     "SELECT name FROM pet",
@@ -49,7 +40,9 @@ def call(*arguments: str | Path) -> Any:
 
 
 def settings(*more: str) -> list[str]:
-    return [part for setting in [*SMALL, *more] for part in ("--set", setting)]
+    """The small configuration with one round, and more settings, as arguments of `run`."""
+    overrides = [part for setting in ["rounds=1", *more] for part in ("--set", setting)]
+    return [str(SMALL), *overrides]
 
 
 def snapshot(folder: Path) -> dict[str, bytes | None]:
@@ -356,6 +349,38 @@ def test_another_run_holds_the_output(
     assert "another run (process 4711)" in line
 
 
+def test_a_start_that_is_refused_costs_no_import_of_torch(
+    tmp_path: Path, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "exspin.selfplay", None)  # torch comes with it
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("mine")
+    assert "thesis.tex" in refused("run", "-o", tmp_path / "out")
+    assert "did you mean" in refused("run", "-o", tmp_path / "new", "--set", "sed=1")
+
+
+def slow(*_: object) -> None:
+    raise AssertionError("the slow work began")
+
+
+def test_run_looks_for_the_model_before_it_reads_questions(
+    tmp_path: Path, refused: Callable[..., str], torch: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exspin.selfplay._set_the_table", slow)
+    line = refused("run", "-o", tmp_path / "out", "--set", "model=./nowhere")
+    assert "./nowhere" in line and "no such directory" in line
+    assert "did you mean 'spider'" in refused("run", "-o", tmp_path / "out", "--set", "data=spdr:x")
+
+
+def test_evaluate_looks_for_the_model_before_it_parses_gold(
+    small_spider: Path, refused: Callable[..., str], torch: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exspin.evaluation.with_hardness", slow)
+    spec = f"spider:{small_spider}"
+    line = refused("evaluate", "--model", "./nowhere", "--data", spec, "--split", "dev")
+    assert "./nowhere" in line and "no such directory" in line
+
+
 @pytest.fixture
 def full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A directory on a disk with no room left: a real one where this process may mount, else one that says so."""
@@ -396,6 +421,14 @@ def test_a_report_of_no_run(tmp_path: Path, refused: Callable[..., str]) -> None
     for place in (tmp_path, tmp_path / "none", tmp_path / "file"):
         line = refused("report", place)
         assert str(place) in line and "give the directory of" in line
+
+
+def test_a_report_of_an_unfinished_run_says_so(tmp_path: Path) -> None:
+    with open_run(tmp_path / "run", load_config(SMALL), {}):
+        pass
+    result = call("report", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert "unfinished: next is SFT; the same `exspin run` again continues" in result.stdout
 
 
 def test_an_export_leaves_other_files_alone(
@@ -536,6 +569,17 @@ def test_the_score_for_people(small_spider: Path, predictions: Path) -> None:
     )
     assert "EX 83.33%" in result.stdout and "5 of 6 scored, 6 of 12 not usable" in result.stdout
     assert "1 of 2 databases missing: lost (6)" in result.stderr
+
+
+def test_a_database_that_is_damaged_inside_is_named_with_what_it_costs(
+    small_spider: Path, predictions: Path, damage: Callable[[Path], None]
+) -> None:
+    file = small_spider / "database" / "farm" / "farm.sqlite"
+    damage(file)
+    arguments = ["score", "--data", f"spider:{small_spider}", "--split", "dev"]
+    result = call(*arguments, "--predictions", predictions)
+    assert f"damaged inside, so that gold fails: {file} (6); 6 questions count" in result.stderr
+    assert only_json(*arguments, "--predictions", predictions)["damaged"] == {"farm": 6}
 
 
 def test_the_table_of_rounds_fits_a_log(capsys: pytest.CaptureFixture[str]) -> None:

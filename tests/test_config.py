@@ -61,14 +61,64 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
         ("learning.lr=[]", "learning.lr = []"),
         ("learning.preset=spni", "learning.preset = 'spni'"),
         ("seed.deeper=1", "seed = {'deeper': 1}"),
+        ("learning.lr.x=1", "learning.lr = {'x': 1}: give a number or a list"),
+        ("learning.lambda=", "learning.lambda = None: give a number or a list"),
+        ("learning.lambda=[1, -1]", "learning.lambda.1 = -1: Input should be greater than"),
+        ("lora.target_modules=3", "lora.target_modules = 3: give text or a list"),
+        ("learning=3", "learning = 3: is a section; give keys below it, such as learning.preset"),
+        ("learning=", "learning = None: is a section"),
+        ("lora=true", "lora = True: is a section; give keys below it, such as lora.rank"),
+        ("rounds=true", "rounds = True: is neither a number nor text"),
+        ("rounds=-1", "rounds = -1: Input should be greater than or equal to 0"),
+        ("learning.preset=exspin_anchored", "did you mean 'exspin-anchored'?"),
+        ("feedback.comparator=Strict", "did you mean 'strict'?"),
+        ("tiny={width: 30, heads: 4}", "width 30 must be a multiple of twice heads (4)"),
+        ("1=2", "unknown key '1'; did you mean"),
         ("seed", "expected key=value"),
-        ("seed=[", "the value is not YAML"),
+        (".seed=1", "expected key=value"),
+        ("learning..lr=1", "expected key=value"),
+        ("seed=[", "the value is not YAML; give a number, text or a list such as [1, 2]"),
     ],
 )
 def test_a_wrong_setting_is_one_line_with_key_and_value(setting: str, said: str) -> None:
     with pytest.raises(ConfigError) as error:
         load_config(None, [setting])
     assert said in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("seed: 1\nlearning:\n  lr: 1e-4\n  lr: 2e-4\n", ":4: not YAML (key 'lr' occurs twice;"),
+        ("seed: 1\nsft: {lr: [1", ":2: not YAML (expected ',' or ']'"),
+        ("seed: 1\nsft:\n\tlr: 1\n", ":3: not YAML (found character '\\t' that cannot start any"),
+        ("sft:\n\tlr: 1\n", "indent with spaces)"),
+        ("learning.lr: 1e-4", "key 'learning.lr': in a file write learning: {lr: …}"),
+        ("1: 2", "unknown key 1; keys are names"),
+        ("just text", "expected keys and values, found str; write lines like `seed: 1`"),
+        ("seed: 1".encode("utf-16"), "run.yaml: is not UTF-8 text; save it as UTF-8"),
+    ],
+)
+def test_a_wrong_file_is_one_line_with_its_place(
+    tmp_path: Path, text: str | bytes, said: str
+) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError) as error:
+        load_config(path)
+    assert f"{path}" in str(error.value) and said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_suggestion_is_near_or_not_made() -> None:
+    with pytest.raises(ConfigError) as error:
+        load_config(None, ["device=gpu"])
+    assert str(error.value).endswith("device = 'gpu': Input should be 'auto', 'cpu' or 'cuda'")
+
+
+def test_yaml_merges_are_no_repeated_keys(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("sft: &a {lr: 1e-4}\nlearning: {<<: *a, lr: 2e-4}\n")
+    assert load_config(tmp_path / "run.yaml").learning.lr == 2e-4
 
 
 def test_the_environment_fills_in_the_data_and_nothing_else(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import tomllib
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
 
 from exspin import diagnosis
-from exspin.diagnosis import Check, Diagnosis, doctor
+from exspin.diagnosis import Check, Diagnosis, Extra, doctor
 from exspin.records import Outcome
 from exspin.sql.execute import Executor, Judgement
 
@@ -42,10 +45,27 @@ def test_a_full_disk_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_extra_that_is_not_installed_is_named_with_its_cure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(diagnosis, "EXTRAS", {"train": ("no-such-package",)})
-    extra = next(check for check in doctor().checks if check.name == "extra [train]")
-    assert extra.ok
-    assert extra.found == 'not installed (no-such-package); pip install "exspin[train]" adds it'
+    packages = ("no-such-package",)
+    extras = {"a": Extra(packages, "x", used=True), "b": Extra(packages, "y", used=False)}
+    monkeypatch.setattr(diagnosis, "EXTRAS", extras)
+    found = {check.name: check for check in doctor().checks}
+    assert found["extra [a]"] == Check(
+        "extra [a]", True, 'for x: not installed (no-such-package); pip install "exspin[a]" adds it'
+    )
+    assert found["extra [b]"].found == (
+        "for y, not used by this version: not installed (no-such-package)"
+    )
+
+
+def test_the_extras_are_those_of_the_package_and_used_is_true() -> None:
+    root = Path(__file__).parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
+    assert {*diagnosis.EXTRAS, "dev"} == set(project["optional-dependencies"])
+    source = "\n".join(p.read_text("utf-8") for p in (root / "src").rglob("*.py"))
+    for name, extra in diagnosis.EXTRAS.items():
+        one = "|".join(extra.packages)
+        imported = re.search(rf'^ *(import|from) ({one})\b|import_module\("({one})', source, re.M)
+        assert extra.used == bool(imported), name
 
 
 def test_one_bad_check_is_enough() -> None:

@@ -18,7 +18,7 @@ ROOT = Path(exspin.__file__).parent
 FLOORS = [
     ["errors", "records", "ledger", "progress", "statistics"],
     ["config", "presets", "data", "sql"],
-    ["hints", "prompt", "tiny_tokenizer", "model"],
+    ["hints", "prompt", "tiny_tokenizer", "hub", "model"],
     ["generate", "feedback"],
     ["pairs", "scoring", "evaluation", "run_directory"],
     ["train"],
@@ -32,6 +32,7 @@ SIDEWAYS = {
     ("ledger", "errors"),
     ("data", "sql"),
     ("model", "tiny_tokenizer"),
+    ("model", "hub"),
     ("evaluation", "scoring"),
     ("selfplay", "reporting"),
     ("cli", "terminal"),

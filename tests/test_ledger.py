@@ -95,15 +95,46 @@ def test_a_stage_made_from_other_inputs_is_refused(tmp_path: Path) -> None:
             Stage(tmp_path, "execute", inputs).is_done()
 
 
-@pytest.mark.parametrize("damage", ["change", "delete"])
-def test_a_stage_whose_files_changed_is_refused(tmp_path: Path, damage: str) -> None:
-    stage = finished(tmp_path, opponent="a")
-    file = tmp_path / "outcomes.jsonl"
+@pytest.mark.parametrize(("damage", "said"), [("change", "changed"), ("delete", "missing")])
+def test_a_stage_whose_files_are_not_whole_is_refused_with_what_to_delete(
+    tmp_path: Path, damage: str, said: str
+) -> None:
+    stage = Stage(tmp_path, "evaluate", {"policy": "a"})
+    files = [tmp_path / name for name in ("predictions.jsonl", "scores.json", "checkpoint/config")]
+    for file in files:
+        write_bytes(file, b"{}\n")
+    stage.finish(files)
     if damage == "change":
-        file.write_text("{ }\n")
+        files[0].write_text("{ }\n")
     else:
-        file.unlink()
-    with pytest.raises(RunError, match=r"outcomes\.jsonl: missing or changed"):
+        files[0].unlink()
+    with pytest.raises(
+        RunError, match=rf"predictions\.jsonl: {said} since stage 'evaluate'"
+    ) as error:
+        stage.is_done()
+    assert f"delete checkpoint, predictions.jsonl, scores.json in {tmp_path}" in str(error.value)
+    for file in files:
+        file.unlink(missing_ok=True)
+    assert not stage.is_done()
+
+
+def test_a_stage_made_again_takes_back_those_after_it(tmp_path: Path) -> None:
+    stages = {name: Stage(tmp_path, name, {}) for name in ("generate", "execute", "train")}
+    for name, stage in stages.items():
+        write_bytes(tmp_path / name, b"1")
+        stage.finish([tmp_path / name])
+    write_bytes(tmp_path / "execute", b"2")
+    stages["execute"].finish([tmp_path / "execute"])
+    assert [stage.is_done() for stage in stages.values()] == [True, True, False]
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"train": 1}', '{"train": {"inputs": {}}}'])
+def test_a_damaged_record_of_stages_is_refused_with_what_to_delete(
+    tmp_path: Path, content: str
+) -> None:
+    stage = finished(tmp_path, opponent="a")
+    (tmp_path / DONE).write_text(content)
+    with pytest.raises(RunError, match=rf"done\.json: damaged.*delete {tmp_path} to make"):
         stage.is_done()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -101,11 +102,6 @@ def test_making_a_model_leaves_the_global_random_state_alone() -> None:
     before = torch.get_rng_state()
     tiny(seed=5)
     assert torch.equal(before, torch.get_rng_state())
-
-
-def test_a_width_the_heads_cannot_share_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"^tiny.width = 30: must be a multiple"):
-        make_tiny(TEXTS, TinyConfig(width=30, heads=4), seed=0, max_tokens=64)
 
 
 # --- the tiny tokenizer --------------------------------------------------------------------------------------------
@@ -304,9 +300,29 @@ def test_an_adapter_without_its_base_is_refused(saved: Path) -> None:
     save_policy(load(saved, LORA), saved.with_name("round-1"), notes={})
     saved.rename(saved.with_name("moved"))
     with pytest.raises(
-        ModelError, match=r"round-1: the adapter's base cannot be loaded: .*no such directory"
+        ModelError,
+        match=f"round-1: the adapter's base model is neither at {saved} nor at {saved}; put",
     ):
         load(saved.with_name("round-1"))
+    saved.symlink_to(saved.with_name("moved"))
+    load(saved.with_name("round-1"))
+
+
+def test_an_adapter_that_is_moved_with_its_base_finds_it(saved: Path, tmp_path: Path) -> None:
+    """A folder with models and runs in it goes to another machine: the place in the configuration is not there."""
+    here = tmp_path / "project"
+    (here / "models").mkdir(parents=True)
+    saved.rename(here / "models" / "base")
+    adapted = load(here / "models" / "base", LORA)
+    shift_adapter(adapted)
+    save_policy(adapted, here / "runs" / "mine" / "round-1", notes={"round": 1})
+    wanted = logits(adapted)
+    there = here.rename(tmp_path / "elsewhere")
+    back = load(there / "runs" / "mine" / "round-1", LORA)
+    assert torch.allclose(logits(back), wanted, atol=1e-6)
+    # What is saved next names the new place.
+    save_policy(back, tmp_path / "apart", notes={})
+    assert torch.allclose(logits(load(tmp_path / "apart")), wanted, atol=1e-6)
 
 
 def test_target_modules_that_are_not_there_are_refused(saved: Path) -> None:
@@ -492,7 +508,29 @@ def test_a_hub_model_without_network_is_one_line(
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    assert "cannot be loaded" in refused("nobody/never-made-this-model")
+    assert "hub cannot be reached" in refused("nobody/never-made-this-model")
+
+
+def test_a_cached_hub_model_needs_no_network(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    place = tmp_path / "hub" / "models--some--model"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text("abc")
+    shutil.copytree(unmanifested(saved), place / "snapshots" / "abc")
+
+    def no_network(*_: object, **__: object) -> None:
+        raise ConnectionError("there is none")
+
+    def asked(*_: object, **__: object) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", no_network)
+    monkeypatch.setattr("socket.getaddrinfo", asked)
+    assert same_weights(load("some/model"), load(saved))
 
 
 # --- where it runs -------------------------------------------------------------------------------------------------

@@ -10,7 +10,14 @@ import yaml
 from exspin.config import Config, load_config
 from exspin.errors import ConfigError, RunError
 from exspin.ledger import read_json, run_lock
-from exspin.run_directory import RunDirectory, check_place, open_run, read_run_config, versions
+from exspin.run_directory import (
+    RunDirectory,
+    check_place,
+    check_start,
+    open_run,
+    read_run_config,
+    versions,
+)
 
 DATA = {"train": "a", "dev": "b"}
 
@@ -91,6 +98,20 @@ def test_a_start_that_was_killed_at_once_is_no_other_thing(tmp_path: Path) -> No
     started(tmp_path / "run")
 
 
+def test_what_can_be_refused_at_once(tmp_path: Path) -> None:
+    check_start(tmp_path / "new" / "run", Config())
+    assert not (tmp_path / "new").exists()
+    place = started(tmp_path / "run")
+    check_start(place, Config())
+    with pytest.raises(RunError, match="seed changed"):
+        check_start(place, Config(seed=5))
+    with run_lock(place), pytest.raises(RunError, match="another run"):
+        check_start(place, Config())
+    with pytest.raises(RunError, match="cannot be written"):
+        check_start(Path("/proc/run"), Config())
+    check_start(place, Config())
+
+
 def test_a_second_run_waits_outside(tmp_path: Path) -> None:
     with (
         run_lock(tmp_path / "run"),
@@ -105,5 +126,15 @@ def test_no_run_and_a_damaged_one(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no run"):
         read_run_config(tmp_path)
     (tmp_path / "config.yaml").write_text("seed: [")
-    with pytest.raises(ConfigError, match="damaged"):
+    with pytest.raises(ConfigError, match=f"damaged; .*delete {tmp_path} to begin anew"):
         read_run_config(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{}", '{"data": {}}'])
+def test_a_damaged_environment_is_refused_with_what_to_delete(tmp_path: Path, content: str) -> None:
+    place = started(tmp_path / "run")
+    (place / "environment.json").write_text(content)
+    with pytest.raises(RunError, match=r"environment\.json: damaged; put it back, or delete it"):
+        started(place)
+    (place / "environment.json").unlink()
+    started(place)

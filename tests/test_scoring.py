@@ -94,6 +94,7 @@ def test_the_json_has_the_promised_keys_and_parts_add_up(split: Split, tmp_path:
         "seconds",
         "by_hardness",
         "by_database",
+        "damaged",
     ]
     assert list(row["outcomes"]) == [outcome.value for outcome in Outcome]
     assert sum(row["outcomes"].values()) == row["n"] == 5
@@ -194,6 +195,31 @@ def test_a_file_that_does_not_fit_is_refused_in_one_line(
     with pytest.raises(DataError, match=message) as error:
         read_predictions(written(tmp_path, text), split.examples)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (json.dumps(FIVE).encode(), "is one JSON array of 5 items; give one SQL a line"),
+        (
+            json.dumps([{"sql": sql} for sql in FIVE], indent=1).encode(),
+            "is one JSON array of 5 items",
+        ),
+        (json.dumps(dict(enumerate(FIVE)), indent=4).encode(), "is one JSON object of 5 items"),
+        ("\n".join(FIVE).encode("utf-16"), "is UTF-16 or binary, not UTF-8"),
+        ("\n".join(FIVE).encode("utf-16-le"), "is UTF-16 or binary, not UTF-8"),
+        (b"SQLite format 3\0" + bytes(84), "is UTF-16 or binary"),
+        (b"PK\x03\x04" + b"x" * 90, "is a compressed file"),
+    ],
+    ids=["array", "array of objects", "object", "utf-16", "utf-16 without mark", "db", "zip"],
+)
+@pytest.mark.parametrize("name", ["predictions.sql", "predictions.json", "predictions.jsonl"])
+def test_a_file_of_another_format_is_told_apart_from_a_wrong_count(
+    content: bytes, message: str, name: str, split: Split, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=f"{name}: {message}"):
+        read_predictions(tmp_path / name, split.examples)
 
 
 def test_a_missing_file_and_an_unknown_comparator(split: Split, tmp_path: Path) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,31 +25,34 @@ from exspin.config import Config, TinyConfig, load_config
 from exspin.errors import RunError, UserError
 from exspin.generate.scripted import ScriptedSampler
 from exspin.ledger import digest_file, read_json, read_jsonl
+from exspin.progress import Silent
 from exspin.records import Prompt
 from exspin.selfplay import run
 
 pytestmark = pytest.mark.train
 
-SMALL = [
-    "threads=1",
-    "tiny.layers=1",
-    "tiny.width=32",
-    "tiny.heads=2",
-    "tiny.vocabulary=400",
-    "prompt.max_tokens=160",
-    "sft.epochs=4",
-    "sft.batch_size=4",
-    "sft.save_steps=3",
-    "learning.batch_size=4",
-    "learning.save_steps=2",
-    "generation.k=2",
-    "generation.max_new_tokens=12",
-    "feedback.workers=1",
-]
+SMALL = Path(__file__).with_name("small.yaml")
+
+
+class Said(Silent):
+    """Keeps what a run says."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.bars: list[tuple[str, int, int]] = []  # label, total, what was advanced
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+    @contextmanager
+    def bar(self, label: str, total: int) -> Iterator[Callable[[int], None]]:
+        done: list[int] = []
+        yield done.append
+        self.bars.append((label, total, sum(done)))
 
 
 def small(data: Path, *more: str) -> Config:
-    return load_config(None, [f"data=spider:{data}", *SMALL, *more])
+    return load_config(SMALL, [f"data=spider:{data}", *more])
 
 
 def weights(directory: Path) -> dict[str, str]:
@@ -123,6 +130,46 @@ def test_a_damaged_checkpoint_is_not_reused(small_spider: Path, tmp_path: Path) 
         run(small(small_spider, "rounds=1"), tmp_path / "run")
 
 
+def test_what_is_deleted_as_told_is_made_again(small_spider: Path, tmp_path: Path) -> None:
+    config = small(small_spider, "rounds=1")
+    run(config, tmp_path / "run")
+    wanted = weights(tmp_path / "run")
+    scores = tmp_path / "run" / "sft" / "scores.json"
+    scored = scores.read_bytes()
+    for name in ("checkpoint/config.json", "scores.json"):
+        (tmp_path / "run" / "sft" / name).unlink()
+        with pytest.raises(RunError, match=f"{name}: missing .* or delete (.*) in ") as error:
+            run(config, tmp_path / "run")
+        told = re.search("delete (.*) in ", str(error.value))
+        assert told
+        for part in told[1].split(", "):
+            place = tmp_path / "run" / "sft" / part
+            shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
+        run(config, tmp_path / "run")
+        assert weights(tmp_path / "run") == wanted and scores.read_bytes() == scored
+
+
+def test_a_damaged_block_of_candidates_is_named_with_its_cure(
+    small_spider: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selfplay, "SHARD", 4)
+    config = small(small_spider, "rounds=1")
+
+    def killed(prompt: Prompt, k: int, round_number: int) -> str:
+        block = next((tmp_path / "run" / "round-1").glob("candidates-*/*.jsonl"), None)
+        if block:
+            block.write_bytes(block.read_bytes()[:-9])
+            raise KeyboardInterrupt
+        return "SELECT 1"
+
+    with pytest.raises(KeyboardInterrupt):
+        run(config, tmp_path / "run", opponent=ScriptedSampler(killed))
+    with pytest.raises(UserError, match=r"00000000\.jsonl:8: not JSON .*; delete the file to have"):
+        run(config, tmp_path / "run", opponent=answers(small_spider))
+    next((tmp_path / "run" / "round-1").glob("candidates-*/00000000.jsonl")).unlink()
+    run(config, tmp_path / "run", opponent=answers(small_spider))
+
+
 def test_a_directory_with_other_things_in_it_is_left_alone(
     small_spider: Path, tmp_path: Path
 ) -> None:
@@ -183,6 +230,16 @@ def test_when_every_candidate_matches_exspin_learns_nothing(
     assert before == after
 
 
+def test_without_contrast_and_anchor_weight_decay_moves_nothing(
+    small_spider: Path, tmp_path: Path
+) -> None:
+    before, after = after_a_round(
+        small_spider, tmp_path / "run", "spin", answers(small_spider, frozenset({1, 4})),
+        "learning.lambda=0", "learning.weight_decay=0.1",
+    )  # fmt: skip
+    assert before == after
+
+
 def test_spin_pushes_down_what_is_right_but_written_differently(
     small_spider: Path, tmp_path: Path
 ) -> None:
@@ -199,6 +256,21 @@ def test_only_wrong_candidates_have_weight(small_spider: Path, tmp_path: Path) -
     pairs = list(read_jsonl(tmp_path / "run" / "round-1" / "pairs.jsonl"))
     assert {int(p["example_id"].rpartition("/")[2]) for p in pairs if p["weight"] > 0} == wrong
     assert {p["outcome"] for p in pairs if p["weight"] > 0} == {"mismatch"}
+
+
+def test_databases_that_are_damaged_inside_are_named_in_rounds_and_in_evaluation(
+    small_spider: Path, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    files = {name: small_spider / "database" / name / f"{name}.sqlite" for name in ("zoo", "farm")}
+    for file in files.values():
+        damage(file)
+    said = Said()
+    config = small(small_spider, "rounds=1", "prompt.sample_values=0")
+    run(config, tmp_path / "run", opponent=answers(small_spider), progress=said)
+    damaged = [line for line in said.lines if line.startswith("damaged inside")]
+    assert [[name for name, file in files.items() if f"{file} (6)" in line] for line in damaged] == [
+        ["farm"], ["zoo"], ["farm"],
+    ]  # fmt: skip
 
 
 # --- hostile candidates ---------------------------------------------------------------------------------------------
@@ -245,7 +317,7 @@ import os, signal, sys
 from pathlib import Path
 import exspin.ledger, exspin.selfplay, exspin.train.checkpoint
 from exspin.config import load_config
-name, count, directory, *settings = sys.argv[1:]
+name, count, directory, settings, data = sys.argv[1:]
 exspin.selfplay.SHARD = 4
 seen = 0
 def watch(event, arguments):
@@ -256,13 +328,13 @@ def watch(event, arguments):
             os.kill(os.getpid(), signal.SIGKILL)
 if name != "never":
     sys.addaudithook(watch)
-exspin.selfplay.run(load_config(None, settings), Path(directory))
+exspin.selfplay.run(load_config(Path(settings), [data]), Path(directory))
 """
 
 
 def play(data: Path, directory: Path, name: str, count: int) -> int:
-    settings = [f"data=spider:{data}", *SMALL]
-    command = [sys.executable, "-c", KILLED_RUN, name, str(count), str(directory), *settings]
+    arguments = [name, str(count), str(directory), str(SMALL), f"data=spider:{data}"]
+    command = [sys.executable, "-c", KILLED_RUN, *arguments]
     return subprocess.run(
         command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
     ).returncode
@@ -288,6 +360,14 @@ def test_kill_9_anywhere_gives_the_same_weights(small_spider: Path, tmp_path: Pa
     assert weights(directory) == wanted
     for name in ("round-1/candidates.jsonl", "round-2/candidates.jsonl", "round-2/scores.json"):
         assert (directory / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_every_bar_ends_where_it_said(small_spider: Path, tmp_path: Path) -> None:
+    said = Said()
+    config = small(small_spider, "rounds=1", "sft.epochs=1.3", "learning.epochs=0.4")
+    run(config, tmp_path / "run", progress=said)
+    assert [label for label, total, done in said.bars if total != done] == []
+    assert {"SFT", "round 1: learning", "answering dev"} <= {label for label, _, _ in said.bars}
 
 
 # --- who writes, who learns, who is scored ---------------------------------------------------------------------------

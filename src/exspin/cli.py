@@ -128,10 +128,13 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Train, self-play, evaluate, report. The same command again continues where it was."""
-    from exspin.selfplay import run as run_  # torch comes with it: only now
+    from exspin.run_directory import check_start
 
     settings = load_config(config, set_ or [])
     directory = output or Path("runs") / (config.stem if config else "builtin")
+    check_start(directory, settings)
+    from exspin.selfplay import run as run_  # torch comes with it, which takes seconds: only now
+
     with Terminal(stderr) as progress:
         summary = run_(settings, directory, progress=progress)
     if as_json:
@@ -202,6 +205,7 @@ def score(
 ) -> None:
     """Score a file of predicted SQL against a split."""
     from exspin.data import describe_missing, load
+    from exspin.feedback import describe_damaged
     from exspin.scoring import score as score_
     from exspin.sql.execute import Limits
 
@@ -220,6 +224,8 @@ def score(
             verdicts=verdicts,
             progress=advance,
         )
+    if damaged := describe_damaged(result.damaged, questions.databases):
+        stderr.print(damaged, markup=False)
     _print_score(result, as_json)
 
 
@@ -236,6 +242,12 @@ def report(
         _print_json(summary.to_json())
         return
     _print_rounds(summary)
+    if not summary.finished:
+        stdout.print(
+            f"unfinished: next is {summary.next_stage}; the same `exspin run` again continues",
+            soft_wrap=True,
+            markup=False,
+        )
     stdout.print(f"report: {summary.report.absolute()}", soft_wrap=True, markup=False)
 
 

@@ -12,10 +12,18 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from exspin.errors import ConfigError
 
@@ -32,6 +40,15 @@ Schedule = NotNegative | Annotated[tuple[NotNegative, ...], Field(min_length=1)]
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_number_is_a_truth_value(cls, value: Any, info: ValidationInfo) -> Any:
+        """Python would take `true` for 1."""
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and not any(map(_is_section, (kind, *get_args(kind)))):
+            raise ValueError("is neither a number nor text; no key is switched on or off")
+        return value
 
 
 class SelectionConfig(_Section):
@@ -65,6 +82,12 @@ class TinyConfig(_Section):
     )
     heads: Count = Field(2, description="attention heads")
     vocabulary: Annotated[int, Field(ge=300)] = Field(3000, description="tokens, at most")
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> Self:
+        if self.width % (2 * self.heads):
+            raise ValueError(f"width {self.width} must be a multiple of twice heads ({self.heads})")
+        return self
 
 
 class LoraConfig(_Section):
@@ -210,24 +233,31 @@ def at_round(schedule: float | tuple[float, ...], round_number: int) -> float:
     return schedule
 
 
-def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
+def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML file (None: the defaults), apply `key.path=value` overrides, check everything.
 
     Raises `ConfigError` with the file, the key, the value and, for an unknown key, the nearest known name.
     """
+    path = None if path is None else Path(path)
     where = str(path) if path else "configuration"
     values: dict[str, Any] = {}
     if path is not None:
         try:
             loaded = yaml.load(path.read_text("utf-8"), Loader=_Yaml)
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: cannot be read ({error})") from error
+        except OSError as error:
+            raise ConfigError(
+                f"{path}: cannot be read ({error.strerror}); give a YAML file"
+            ) from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path}: is not UTF-8 text; save it as UTF-8") from error
         except yaml.YAMLError as error:
-            raise ConfigError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+            raise ConfigError(f"{path}{_where(error)}") from error
         except RecursionError as error:
             raise ConfigError(f"{path}: nested too deeply to be a configuration") from error
         if loaded is not None and not isinstance(loaded, dict):
-            raise ConfigError(f"{path}: expected keys and values, found {type(loaded).__name__}")
+            raise ConfigError(
+                f"{path}: expected keys and values, found {type(loaded).__name__}; write lines like `seed: 1`"
+            )
         values = loaded or {}
     for override in overrides:
         _set(values, override)
@@ -239,7 +269,19 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Conf
 
 
 class _Yaml(yaml.SafeLoader):
-    """YAML 1.1 reads `1e-6` as text; everybody means a number."""
+    """YAML 1.1 reads `1e-6` as text, where everybody means a number, and keeps the last of equal keys without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        problem=f"key {key.value!r} occurs twice; keep one of them",
+                        problem_mark=key.start_mark,
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 _Yaml.add_implicit_resolver(
@@ -249,14 +291,25 @@ _Yaml.add_implicit_resolver(
 )
 
 
+def _where(error: yaml.YAMLError) -> str:
+    """The line of a YAML error and what is wrong in it."""
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or " ".join(str(error).split())
+    if "\\t" in problem:
+        problem += "; indent with spaces"
+    return f"{f':{mark.line + 1}' if mark else ''}: not YAML ({problem})"
+
+
 def _set(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
-    if not equals or not key.strip():
+    if not equals or not all(key.strip().split(".")):
         raise ConfigError(f"--set {override!r}: expected key=value, for example --set seed=1")
     try:
         value = yaml.load(text, Loader=_Yaml)
     except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"--set {override[:80]!r}: the value is not YAML") from error
+        raise ConfigError(
+            f"--set {override[:80]!r}: the value is not YAML; give a number, text or a list such as [1, 2]"
+        ) from error
     *parents, last = key.strip().split(".")
     target = values
     for name in parents:
@@ -279,17 +332,60 @@ def _expand(spec: str) -> str:
 
 
 def _explain(error: ValidationError) -> str:
-    # A schedule is a number or a list; a complaint that it is not the other one says nothing.
-    found = error.errors()
-    found = [item for item in found if item["type"] not in ("float_type", "tuple_type")] or found
-    parts = []
-    for item in found:
-        key = ".".join(str(step) for step in item["loc"] if not _is_branch(str(step)))
-        if item["type"] == "extra_forbidden":
-            parts.append(f"unknown key {key!r}; did you mean {_nearest(key)}?")
+    groups: dict[tuple[int | str, ...], list[Any]] = {}
+    for item in error.errors():
+        groups.setdefault(_union(item["loc"]), []).append(item)
+    parts: list[str] = []
+    for place, items in groups.items():
+        # A schedule is a number or a list; a complaint that it is not the other one says nothing.
+        exact = [i for i in items if i["type"] not in _OF_BRANCH or len(i["loc"]) > len(place) + 1]
+        if len(items) > 1 and not exact:
+            kind = "text" if any(i["type"] == "string_type" for i in items) else "a number"
+            parts.append(f"{_key(place)} = {items[0]['input']!r}: give {kind} or a list")
+        elif len(items) > 1:
+            parts += map(_complaint, exact)
         else:
-            parts.append(f"{key} = {item['input']!r}: {item['msg']}")
+            parts += map(_complaint, items)
     return "; ".join(dict.fromkeys(parts))
+
+
+_OF_BRANCH = ("float_type", "tuple_type", "string_type")
+
+
+def _union(loc: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """The place of a value, without the branch of a union that refused it and what is below."""
+    branch = next((n for n, step in enumerate(loc) if _is_branch(str(step))), len(loc))
+    return loc[:branch]
+
+
+def _key(loc: tuple[int | str, ...]) -> str:
+    return ".".join(str(step) for step in loc if not _is_branch(str(step)))
+
+
+def _complaint(item: Any) -> str:
+    key, kind, value = _key(item["loc"]), item["type"], item["input"]
+    if kind == "invalid_key":
+        return f"unknown key {value!r}; keys are names, such as 'seed'"
+    if kind == "extra_forbidden":
+        if len(item["loc"]) == 1 and key in _keys(Config):
+            section, _, name = key.rpartition(".")
+            return f"key {key!r}: in a file write {section}: {{{name}: …}}"
+        return f"unknown key {key!r}; did you mean {_nearest(key)}?"
+    if kind == "model_type":
+        inner = next(k for k in _keys(Config) if k.startswith(key + "."))
+        return f"{key} = {value!r}: is a section; give keys below it, such as {inner}"
+    said = item["msg"].removeprefix("Value error, ")
+    if kind == "literal_error" and (near := _near_choice(value, said)):
+        said += f"; did you mean {near!r}?"
+    return f"{key} = {value!r}: {said}"
+
+
+def _near_choice(value: object, said: str) -> str | None:
+    """The choice that a message lists and that is most like the value, if any is."""
+    near = difflib.get_close_matches(
+        str(value).lower().replace("_", "-"), re.findall(r"'([^']+)'", said), n=1, cutoff=0.75
+    )
+    return near[0] if near else None
 
 
 def _is_branch(step: str) -> bool:
@@ -310,9 +406,12 @@ def _keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in section.model_fields.items():
         key = prefix + (field.alias or name)
         yield key
-        for inner in (field.annotation, *get_args(field.annotation)):
-            if isinstance(inner, type) and issubclass(inner, BaseModel):
-                yield from _keys(inner, key + ".")
+        for inner in filter(_is_section, (field.annotation, *get_args(field.annotation))):
+            yield from _keys(inner, key + ".")
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def config_schema() -> Mapping[str, Any]:

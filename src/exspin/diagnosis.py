@@ -20,11 +20,25 @@ from exspin.records import Database, Outcome
 from exspin.run_directory import versions
 from exspin.sql.execute import Executor, Job, Limits
 
+
+@dataclass(frozen=True)
+class Extra:
+    """An optional part of the installation. `used` False: reserved, nothing in this version needs it."""
+
+    packages: tuple[str, ...]
+    purpose: str
+    used: bool
+
+
 EXTRAS = {
-    "train": ("torch", "transformers", "peft", "accelerate"),
-    "duckdb": ("duckdb",),
-    "server": ("sqlalchemy", "psycopg", "pymysql"),
-    "serve": ("fastapi", "uvicorn"),
+    "train": Extra(
+        ("torch", "transformers", "peft", "accelerate"), "running and evaluating models", used=True
+    ),
+    "duckdb": Extra(("duckdb",), "DuckDB databases", used=False),
+    "server": Extra(
+        ("sqlalchemy", "psycopg", "pymysql"), "PostgreSQL and MySQL databases", used=False
+    ),
+    "serve": Extra(("fastapi", "uvicorn"), "answering over HTTP", used=False),
 }
 ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
 
@@ -68,8 +82,8 @@ def _checks() -> Iterator[Check]:
     found = versions()
     yield Check("python", True, f"Python {found['python']}, SQLite {sqlite3.sqlite_version}")
     yield _resources()
-    for extra, packages in EXTRAS.items():
-        yield _extra(extra, packages)
+    for name, extra in EXTRAS.items():
+        yield _extra(name, extra)
     yield from _guard()
 
 
@@ -83,20 +97,20 @@ def _resources() -> Check:
     return Check("resources", True, text)
 
 
-def _extra(extra: str, packages: tuple[str, ...]) -> Check:
+def _extra(name: str, extra: Extra) -> Check:
     missing, present = [], []
-    for package in packages:
+    for package in extra.packages:
         try:
             present.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             missing.append(package)
+    found = ", ".join(present)
     if missing:
-        return Check(
-            f"extra [{extra}]",
-            True,
-            f'not installed ({", ".join(missing)}); pip install "exspin[{extra}]" adds it',
-        )
-    return Check(f"extra [{extra}]", True, ", ".join(present))
+        found = f"not installed ({', '.join(missing)})"
+        if extra.used:
+            found += f'; pip install "exspin[{name}]" adds it'
+    unused = "" if extra.used else ", not used by this version"
+    return Check(f"extra [{name}]", True, f"for {extra.purpose}{unused}: {found}")
 
 
 def _guard() -> Iterator[Check]:

@@ -6,15 +6,16 @@ Evaluation is greedy with one answer a question. Rows whose database is missing 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exspin.config import Config, FeedbackConfig, GenerationConfig, PromptConfig
 from exspin.data import Split, describe_missing, load, with_hardness
 from exspin.errors import ModelError
-from exspin.feedback import judge
+from exspin.feedback import describe_damaged, judge
 from exspin.generate import Decoding, Sampler
 from exspin.ledger import check_output, write_jsonl
 from exspin.progress import Progress, Silent
@@ -122,6 +123,8 @@ def evaluate_split(
     place = {e.example_id: e.index for e in data.examples}
     ordered = tuple(sorted(verdicts, key=lambda v: place[v.example_id]))
     score = summarise(ordered, data.examples, comparator)
+    if line := describe_damaged(score.damaged, data.databases):
+        progress.say(line)
     return Evaluation(tuple(candidates), ordered, score)
 
 
@@ -132,7 +135,7 @@ def evaluate(
     *,
     comparator: str = "default",
     config: Config | None = None,
-    predictions: Path | None = None,
+    predictions: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Score:
     """Score a model on a split, prompting as its training did; `predictions` keeps its answers and their outcomes.
@@ -140,15 +143,21 @@ def evaluate(
     `model` is a directory or a hub id. A checkpoint of exspin brings its prompt configuration and answer length with it;
     `config` gives them for other models. Raises `UserError` for data, databases and models that cannot be used.
     """
-    # torch comes in here, not when scoring or reporting import this module
-    from exspin.generate.hf import HfSampler
-    from exspin.model import load_notes, load_policy, set_threads
-
+    started = time.monotonic()
+    predictions = None if predictions is None else Path(predictions)
     config = config or Config()
     show = progress or Silent()
     if predictions is not None:
         check_output(predictions)
-    data = with_hardness(load(spec, split))
+    data = load(spec, split)
+
+    # torch comes in here, not when scoring or reporting import this module
+    from exspin.generate.hf import HfSampler
+    from exspin.model import check_source, load_notes, load_policy, resolve_device, set_threads
+
+    resolve_device(config.device)
+    check_source(model)
+    data = with_hardness(data)
     if missing := describe_missing(data):
         show.say(missing)
     set_threads(config.threads)
@@ -167,7 +176,7 @@ def evaluate(
         result = evaluate_split(sampler, data, prompts, executor, comparator, show)
     if predictions is not None:
         write_predictions(predictions, result)
-    return result.score
+    return replace(result.score, seconds=time.monotonic() - started)
 
 
 def greedy(config: GenerationConfig, max_new_tokens: int, seed: int) -> Decoding:

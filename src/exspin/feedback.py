@@ -6,11 +6,13 @@ Execution and comparison are in `exspin.sql`; what a verdict teaches is decided 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from exspin.records import Candidate, Database, Example, Outcome, Verdict
 from exspin.sql.execute import Executor, Job, Judgement
 from exspin.sql.extract import extract_sql
+from exspin.sql.worker import ErrorKind
 
 _NO_DATABASE = Judgement(Outcome.GOLD_UNUSABLE, "database_missing")
 
@@ -47,3 +49,24 @@ def judge(
         Verdict(candidate.example_id, candidate.k, judgement.outcome, judgement.detail, sql)
         for candidate, judgement, sql in zip(candidates, judgements, queries, strict=True)
     ]
+
+
+def damaged(verdicts: Sequence[Verdict], examples: Mapping[str, Example]) -> dict[str, int]:
+    """db_id of a database that turned out to be damaged inside → its questions whose gold fails for that."""
+    failed = {
+        v.example_id
+        for v in verdicts
+        if v.outcome is Outcome.GOLD_UNUSABLE and v.detail == ErrorKind.DATABASE
+    }
+    return dict(sorted(Counter(examples[name].db_id for name in failed).items()))
+
+
+def describe_damaged(questions: Mapping[str, int], databases: Mapping[str, Database]) -> str | None:
+    """One line on the databases that are damaged inside, to be shown wherever numbers are; None if none is."""
+    if not questions:
+        return None
+    files = ", ".join(f"{databases[name].path} ({count})" for name, count in questions.items())
+    return (
+        f"damaged inside, so that gold fails: {files}; {sum(questions.values())} questions count as gold_unusable; "
+        'restore the file (sqlite3 FILE "PRAGMA integrity_check" shows the damage)'
+    )

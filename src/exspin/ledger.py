@@ -21,6 +21,7 @@ from typing import Any
 from exspin.errors import DataError, RunError
 
 DONE = "done.json"
+LOCK = ".lock"
 
 
 def digest_bytes(data: bytes) -> str:
@@ -120,7 +121,9 @@ class Stage:
     """One directory whose outputs count only once `done.json` is there.
 
     `inputs` maps a name to a digest of what the stage is made from. `is_done()` is True when the stage was finished
-    from the same inputs and its files are whole; it raises `RunError` when it was finished from other inputs.
+    from the same inputs and its files are whole; it raises `RunError` when it was finished from other inputs or when
+    some of its files are damaged or gone. One whose files are all gone is not done: deleting them has it made again,
+    and with it the stages that were finished after it.
     """
 
     def __init__(self, directory: Path, name: str, inputs: Mapping[str, str]) -> None:
@@ -133,7 +136,18 @@ class Stage:
         return self.directory / DONE
 
     def _read(self) -> dict[str, Any]:
-        return dict(read_json(self._record)) if self._record.exists() else {}
+        if not self._record.exists():
+            return {}
+        try:
+            record = dict(read_json(self._record))
+            for entry in record.values():
+                _ = dict(entry["inputs"]), dict(entry["outputs"])
+        except (DataError, KeyError, TypeError, ValueError) as error:
+            raise RunError(
+                f"{self._record}: damaged, so that nothing says which stages are finished; put it back, or delete "
+                f"{self.directory} to make all of it again"
+            ) from error
+        return record
 
     def is_done(self) -> bool:
         entry = self._read().get(self.name)
@@ -149,18 +163,29 @@ class Stage:
                 f"{self.directory}: stage {self.name!r} was made from other inputs "
                 f"({', '.join(changed)} changed); use a new directory with -o, or delete this one"
             )
-        for relative, digest in entry["outputs"].items():
-            path = self.directory / relative
-            if not path.exists() or digest_file(path) != digest:
+        outputs = {
+            self.directory / relative: entry["outputs"][relative] for relative in entry["outputs"]
+        }
+        if not any(path.exists() for path in outputs):
+            return False
+        for path, digest in outputs.items():
+            wrong = (
+                "missing" if not path.exists() else "changed" if digest_file(path) != digest else ""
+            )
+            if wrong:
+                parts = sorted({path.relative_to(self.directory).parts[0] for path in outputs})
                 raise RunError(
-                    f"{path}: missing or changed since stage {self.name!r} wrote it; "
-                    f"delete {self._record} to make the stage again"
+                    f"{path}: {wrong} since stage {self.name!r} wrote it; put it back, or delete "
+                    f"{', '.join(parts)} in {self.directory} to make the stage again"
                 )
         return True
 
     def finish(self, outputs: Sequence[Path]) -> None:
         """Record the stage as finished; `outputs` are files below the stage's directory."""
         record = self._read()
+        names = list(record)
+        if self.name in record:  # made again: what was made from it is not finished any more
+            record = {name: record[name] for name in names[: names.index(self.name)]}
         record[self.name] = {
             "inputs": self.inputs,
             "outputs": {str(p.relative_to(self.directory)): digest_file(p) for p in outputs},
@@ -176,21 +201,39 @@ def run_lock(directory: Path) -> Iterator[None]:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        handle = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        handle = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
         raise unwritable(directory, error) from error
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.pread(handle, 32, 0).decode().strip() or "unknown"
-            raise RunError(
-                f"{directory}: another run (process {holder}) is using this directory; "
-                "wait for it to end or choose another directory with -o"
-            ) from error
+        _hold(handle, directory)
         with suppress(OSError):  # the number is for the message above; the lock holds without it
             os.ftruncate(handle, 0)
             os.pwrite(handle, str(os.getpid()).encode(), 0)
         yield
     finally:
         os.close(handle)
+
+
+def check_unlocked(directory: Path) -> None:
+    """Raise `RunError` where another run holds the directory now. Makes nothing."""
+    try:
+        handle = os.open(directory / LOCK, os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise unwritable(directory, error) from error
+    try:
+        _hold(handle, directory)
+    finally:
+        os.close(handle)
+
+
+def _hold(handle: int, directory: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = os.pread(handle, 32, 0).decode().strip() or "unknown"
+        raise RunError(
+            f"{directory}: another run (process {holder}) is using this directory; "
+            "wait for it to end or choose another directory with -o"
+        ) from error

@@ -41,10 +41,13 @@ try:
         PreTrainedModel,
         PreTrainedTokenizerBase,
     )
+
+    from exspin.hub import cached_alone
 except ModuleNotFoundError as missing:
     raise MissingExtra("a language model", missing.name or "torch", "train") from missing
 
 NOTES = "exspin.json"
+BASE = "base"  # the key of the notes under which an adapter's base is found after a move
 MANIFEST = "manifest.json"
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -113,10 +116,6 @@ def make_tiny(texts: Iterable[str], tiny: TinyConfig, *, seed: int, max_tokens: 
 
     `max_tokens` is the context: prompt and answer together. The same arguments give the same bits.
     """
-    if tiny.width % (2 * tiny.heads):
-        raise ModelError(
-            f"tiny.width = {tiny.width}: must be a multiple of twice tiny.heads ({tiny.heads})"
-        )
     tokenizer = tiny_tokenizer(texts, tiny.vocabulary, max_tokens)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -157,6 +156,7 @@ def load_policy(
     with _quiet():
         if local is not None and (local / "adapter_config.json").exists():
             _check_files(local)
+            _check_manifest(local)
             model: Any = _load_adapter(local, dtype, lora)
         else:
             model = _load_model(name, local, dtype)
@@ -170,6 +170,15 @@ def load_policy(
             "use the tokenizer that belongs to the weights"
         )
     return Policy(model.to(target).eval(), tokenizer, name)
+
+
+def check_source(source: str | Path) -> None:
+    """Raise `ModelError` for a model that is not there, before slow work. No weights are read."""
+    name = str(source)
+    if (local := _directory(name)) is not None:
+        _check_files(local)
+    else:
+        cached_alone(name)
 
 
 def _directory(name: str) -> Path | None:
@@ -208,11 +217,12 @@ def _check_files(directory: Path) -> None:
                 "convert them to safetensors where you trust them, with model.save_pretrained()"
             )
         raise ModelError(f"{directory}: has no weights (*.safetensors); copy them there")
-    if MANIFEST in files:
-        _check_manifest(directory)
 
 
 def _check_manifest(directory: Path) -> None:
+    """Refuse what is not as it was saved; models from elsewhere have no manifest."""
+    if not (directory / MANIFEST).exists():
+        return
     for name, digest in _read_json(directory / MANIFEST).items():
         path = directory / name
         if not path.is_file():
@@ -226,19 +236,21 @@ def _check_manifest(directory: Path) -> None:
 def _load_model(name: str, local: Path | None, dtype: str) -> PreTrainedModel:
     if local is not None:
         _check_files(local)
-    place = str(local) if local is not None else name
+        _check_manifest(local)
+    place, options = _place(name, local)
     with _one_line_errors(name):
-        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(place, **options)
         # A round starts from its reference exactly, so the policy must be the same function in training.
         for key, value in vars(config).items():
             if isinstance(value, float) and key.endswith(("dropout", "pdrop", "_drop")):
                 setattr(config, key, 0.0)
-        options = {
+        options |= {
             "config": config,
             "dtype": DTYPES[dtype],
             "use_safetensors": True,
-            "trust_remote_code": False,
             "output_loading_info": True,
+            # The search for an adapter beside the model does not follow `local_files_only`.
+            "adapter_kwargs": {"local_files_only": options.get("local_files_only", False)},
         }
         load: Any = AutoModelForCausalLM.from_pretrained
         try:
@@ -255,6 +267,13 @@ def _load_model(name: str, local: Path | None, dtype: str) -> PreTrainedModel:
         )
     loaded: PreTrainedModel = model
     return loaded
+
+
+def _place(name: str, local: Path | None) -> tuple[str, dict[str, Any]]:
+    """Where a library finds a model, and how it may look."""
+    if local is not None:
+        return str(local), {"trust_remote_code": False}
+    return name, {"trust_remote_code": False, "local_files_only": cached_alone(name)}
 
 
 def _new_adapter(model: PreTrainedModel, lora: LoraConfig, seed: int) -> PeftModel:
@@ -285,8 +304,8 @@ def _load_adapter(directory: Path, dtype: str, lora: LoraConfig | None) -> PeftM
             f"{directory}: the adapter has rank {saved.r} and alpha {saved.lora_alpha:g}, the configuration "
             f"{lora.rank} and {lora.alpha:g}; set lora.rank and lora.alpha to the adapter's"
         )
+    base_name = _find_base(directory, str(saved.base_model_name_or_path))
     try:
-        base_name = str(saved.base_model_name_or_path)
         base = _load_model(base_name, _directory(base_name), dtype)
     except ModelError as error:
         raise ModelError(f"{directory}: the adapter's base cannot be loaded: {error}") from error
@@ -294,13 +313,28 @@ def _load_adapter(directory: Path, dtype: str, lora: LoraConfig | None) -> PeftM
         adapted: PeftModel = PeftModel.from_pretrained(
             base, str(directory), is_trainable=lora is not None
         )
+    adapted.peft_config["default"].base_model_name_or_path = base_name  # for the next checkpoint
     return adapted
 
 
+def _find_base(directory: Path, named: str) -> str:
+    """The adapter's base: where its configuration says, or, after a move of both, where it is from the adapter."""
+    kept = load_notes(directory).get(BASE)
+    if kept is None or Path(named).is_dir():
+        return named
+    near = (directory.absolute() / kept).resolve()
+    if not near.is_dir():
+        raise ModelError(
+            f"{directory}: the adapter's base model is neither at {named} nor at {near}; "
+            f"put it there, or a link to it: ln -s BASE {near}"
+        )
+    return str(near)
+
+
 def _load_tokenizer(name: str, local: Path | None) -> PreTrainedTokenizerBase:
+    place, options = _place(name, local)
     with _one_line_errors(f"{name}: tokenizer"):
-        place = str(local) if local is not None else name
-        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(place, **options)
     if tokenizer.eos_token_id is None:
         raise ModelError(
             f"{name}: the tokenizer has no end token (eos_token); name one in tokenizer_config.json"
@@ -327,7 +361,7 @@ def save_policy(policy: Policy, directory: Path, *, notes: Mapping[str, Any]) ->
         with _quiet():
             _write_weights(policy, staging)
             policy.tokenizer.save_pretrained(str(staging))
-        write_json(staging / NOTES, dict(notes))
+        write_json(staging / NOTES, {**notes, **_base_note(policy, directory)})
         files = sorted(path for path in staging.rglob("*") if path.is_file())
         for path in files:
             with path.open("rb") as file:
@@ -344,6 +378,14 @@ def save_policy(policy: Policy, directory: Path, *, notes: Mapping[str, Any]) ->
         raise unwritable(directory, OSError(_errno(error), _short(error))) from error
     except OSError as error:
         raise unwritable(directory, error) from error
+
+
+def _base_note(policy: Policy, directory: Path) -> dict[str, str]:
+    """Where the base of an adapter is, seen from the adapter: the configuration names a place on this machine."""
+    if not isinstance(policy.model, PeftModel):
+        return {}
+    base = Path(str(policy.model.peft_config["default"].base_model_name_or_path)).expanduser()
+    return {BASE: os.path.relpath(base.absolute(), directory.absolute())} if base.is_dir() else {}
 
 
 def _write_weights(policy: Policy, staging: Path) -> None:

@@ -19,8 +19,11 @@ import yaml
 
 from exspin.config import Config
 from exspin.data import Split
-from exspin.errors import ConfigError, RunError
+from exspin.errors import ConfigError, DataError, RunError
 from exspin.ledger import (
+    LOCK,
+    check_output,
+    check_unlocked,
     digest_file,
     digest_json,
     read_json,
@@ -43,7 +46,7 @@ PACKAGES = (
     "numpy",
 )
 MAY_CHANGE = frozenset({"rounds"})
-_HARMLESS = frozenset({".lock", CONFIG + ".tmp"})  # what a run killed at its very start leaves
+_HARMLESS = frozenset({LOCK, CONFIG + ".tmp"})  # what a run killed at its very start leaves
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,17 @@ def open_run(path: Path, config: Config, data: Mapping[str, str]) -> Iterator[Ru
         yield RunDirectory(path)
 
 
+def check_start(path: Path, config: Config) -> None:
+    """Raise `RunError` for what can be refused before data and models are loaded: a place that cannot be, another run
+    that holds it, another configuration than it was started with. Writes nothing; `open_run` looks again.
+    """
+    check_place(path)
+    check_unlocked(path)
+    if (path / CONFIG).exists():
+        _check_config(path, config)
+    check_output(path / CONFIG)
+
+
 def check_place(path: Path) -> None:
     """Raise `RunError` where a run cannot be: in a file, or beside things that are no run's. Writes nothing."""
     try:
@@ -112,7 +126,7 @@ def _remove_if_empty(path: Path) -> None:
     """Take back the directory of a run whose first file could not be written."""
     if not (path / CONFIG).exists():
         with suppress(OSError):
-            (path / ".lock").unlink()
+            (path / LOCK).unlink()
             path.rmdir()
 
 
@@ -123,7 +137,9 @@ def read_run_config(path: Path) -> Config:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise RunError(f"{path}: holds no run (no {CONFIG}); give the directory of one") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path / CONFIG}: damaged; it was written when the run began") from error
+        raise ConfigError(
+            f"{path / CONFIG}: damaged; put back the configuration of the run, or delete {path} to begin anew"
+        ) from error
 
 
 def digest_split(split: Split) -> str:
@@ -168,7 +184,7 @@ def _changed_keys(before: Any, now: Any, prefix: str = "") -> Iterable[str]:
 def _check_data(path: Path, data: Mapping[str, str]) -> None:
     if not (path / ENVIRONMENT).exists():
         return  # killed between the two files
-    before = read_json(path / ENVIRONMENT)["data"]
+    before = _read_environment(path / ENVIRONMENT)["data"]
     if changed := [name for name, digest in data.items() if before.get(name) != digest]:
         raise RunError(
             f"{path}: the data changed since the run began (split {', '.join(changed)}); "
@@ -176,12 +192,23 @@ def _check_data(path: Path, data: Mapping[str, str]) -> None:
         )
 
 
+def _read_environment(path: Path) -> dict[str, Any]:
+    try:
+        record = dict(read_json(path))
+        _ = dict(record["data"]), record["versions"], record["platform"], list(record["resumed"])
+    except (DataError, KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{path}: damaged; put it back, or delete it to go on without its record of the data the run began with"
+        ) from error
+    return record
+
+
 def _settle_environment(path: Path, data: Mapping[str, str]) -> None:
     here = {"platform": platform.platform(), "versions": versions()}
     if not path.exists():
         write_json(path, {**here, "data": dict(data), "resumed": []})
         return
-    record = read_json(path)
+    record = _read_environment(path)
     last = record["resumed"][-1] if record["resumed"] else record
     if any(last[key] != here[key] for key in here):
         record["resumed"].append(here)

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from exspin import feedback
 from exspin.data import Split, with_hardness
+from exspin.data.rows import what_it_is
 from exspin.errors import DataError
 from exspin.ledger import check_output, write_jsonl
 from exspin.records import Candidate, Example, Outcome, Verdict
@@ -43,7 +45,9 @@ class Part:
 class Score:
     """Execution accuracy `ex` = matches / scored, with its 95 % bootstrap interval; rates are fractions 0–1.
 
-    `n` counts every row, `outcomes` has all nine and sums to `n`; `scored` leaves out `gold_unusable` alone.
+    `n` counts every row, `outcomes` has all nine and sums to `n`; `scored` leaves out `gold_unusable` alone. `damaged`: db_id
+    of a database that is damaged inside → its questions whose gold fails for that. `seconds` is
+    the wall time of the call of `score` or `evaluate`; 0 where verdicts alone were summarised.
     """
 
     n: int
@@ -55,6 +59,7 @@ class Score:
     comparator: str
     by_hardness: Mapping[str, Part]
     by_database: Mapping[str, Part]
+    damaged: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
@@ -69,18 +74,19 @@ class Score:
             "seconds": self.seconds,
             "by_hardness": {name: part.to_json() for name, part in self.by_hardness.items()},
             "by_database": {name: part.to_json() for name, part in self.by_database.items()},
+            "damaged": dict(self.damaged),
         }
 
 
 def score(
     data: Split,
-    predictions: Path,
+    predictions: str | Path,
     *,
     comparator: str = "default",
     extract: bool = False,
     limits: Limits | None = None,
     workers: int = 2,
-    verdicts: Path | None = None,
+    verdicts: str | Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Score:
     """Execute and compare a file of predictions for a split, and write the verdicts beside it if asked.
@@ -88,6 +94,9 @@ def score(
     With `extract`, predictions are model text and the statement is taken out first. Raises `DataError` where the file
     cannot be read or does not fit the split, and `ConfigError` for an unknown comparator.
     """
+    started = time.monotonic()
+    predictions = Path(predictions)
+    verdicts = None if verdicts is None else Path(verdicts)
     if verdicts is not None and verdicts.resolve() == predictions.resolve():
         raise DataError(
             f"{verdicts}: is the file of predictions; give verdicts a file of their own"
@@ -116,7 +125,8 @@ def score(
         )
     if verdicts is not None:
         write_verdicts(verdicts, judged, data.examples)
-    return summarise(judged, with_hardness(data).examples, comparator)
+    result = summarise(judged, with_hardness(data).examples, comparator)
+    return replace(result, seconds=time.monotonic() - started)
 
 
 def summarise(verdicts: Sequence[Verdict], examples: Sequence[Example], comparator: str) -> Score:
@@ -140,6 +150,7 @@ def summarise(verdicts: Sequence[Verdict], examples: Sequence[Example], comparat
         comparator=comparator,
         by_hardness={level: _part(hardness[level]) for level in levels if level in hardness},
         by_database={db_id: _part(database[db_id]) for db_id in sorted(database)},
+        damaged=feedback.damaged(verdicts, {e.example_id: e for e in examples}),
     )
 
 
@@ -163,14 +174,33 @@ def read_predictions(path: Path, examples: Sequence[Example]) -> list[str]:
     """One prediction for each example, in order. Raises `DataError` naming the file and the line."""
     try:
         # Bytes that are no UTF-8 become lone surrogates: the prediction is wrong, the file is not.
-        text = path.read_bytes().decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+        raw = path.read_bytes()
+        text = raw.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
     except OSError as error:
         raise DataError(
             f"{path}: cannot be read ({error.strerror}); give a file of predictions"
         ) from error
+    if wrong := _other_format(raw, text):
+        raise DataError(f"{path}: {wrong}; give one SQL a line, or JSONL (one object a line)")
     if path.suffix == ".jsonl" or _is_json_object(text.lstrip().partition("\n")[0]):
         return _from_jsonl(path, text, len(examples))
     return _from_lines(path, text, examples)
+
+
+def _other_format(raw: bytes, text: str) -> str:
+    """What the file is, where it is no text with something on each line; "" where it may be."""
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or 3 * raw[:64].count(0) > len(raw[:64]):
+        return "is UTF-16 or binary, not UTF-8 text"
+    if raw and (known := what_it_is(raw[:64])):
+        return known
+    start = text.lstrip()
+    if not start.startswith(("[", "{")) or _is_json_object(start.partition("\n")[0]):
+        return ""
+    try:
+        value = json.loads(start)
+    except (ValueError, RecursionError):
+        return ""
+    return f"is one JSON {'array' if isinstance(value, list) else 'object'} of {len(value)} items"
 
 
 def _is_json_object(line: str) -> bool:

@@ -11,8 +11,9 @@ the dev split, never on a test split.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from exspin.config import Config
 from exspin.data import Split, describe_missing, roles, select_questions, with_hardness
 from exspin.errors import DataError
 from exspin.evaluation import evaluate_split, greedy, limits_of, make_prompts, write_predictions
-from exspin.feedback import judge
+from exspin.feedback import damaged, describe_damaged, judge
 from exspin.generate import Decoding, Sampler
 from exspin.generate.hf import HfSampler
 from exspin.ledger import (
@@ -36,6 +37,7 @@ from exspin.ledger import (
 from exspin.model import (
     MANIFEST,
     Policy,
+    check_source,
     load_policy,
     make_tiny,
     resolve_device,
@@ -47,7 +49,7 @@ from exspin.progress import Progress, Silent
 from exspin.prompt import TrimReport, signature, trim_report
 from exspin.records import Candidate, Example, Outcome, Pair, Prompt, Verdict
 from exspin.reporting import Summary, report
-from exspin.run_directory import RunDirectory, check_place, digest_split, open_run
+from exspin.run_directory import RunDirectory, check_start, digest_split, open_run
 from exspin.sql.execute import Executor
 from exspin.train import train_round, train_sft
 
@@ -59,7 +61,7 @@ SHARD = 256  # questions whose candidates are written together: what a kill can 
 
 def run(
     config: Config,
-    directory: Path,
+    directory: str | Path,
     *,
     progress: Progress | None = None,
     opponent: Sampler | None = None,
@@ -70,9 +72,13 @@ def run(
     the user can mend, before anything is written where it can be known before; `TrainingStopped` where a guard stops.
     """
     show = progress or Silent()
+    directory = Path(directory)
     config = config.resolved()
-    check_place(directory)
+    check_start(directory, config)
+    roles(config.data)
     resolve_device(config.device)
+    if config.model != "tiny":
+        check_source(config.model)
     set_threads(config.threads)
     table, start = _set_the_table(config, show)
     with (
@@ -237,18 +243,16 @@ class _Play:
             save_policy(start, self.place.checkpoint(0), notes=self._notes(0))
             stage.finish(_files(self.place.checkpoint(0)))
             return
-        questions = round(settings.epochs * len(self.table.prompts))
-        with self.show.bar("SFT", questions) as advance:
-            train_sft(
-                start,
-                self.table.examples,
-                self.table.prompts,
-                settings,
-                seed=self.config.seed,
-                directory=stage.directory,
-                notes=self._notes(0),
-                progress=advance,
-            )
+        train_sft(
+            start,
+            self.table.examples,
+            self.table.prompts,
+            settings,
+            seed=self.config.seed,
+            directory=stage.directory,
+            notes=self._notes(0),
+            bar=partial(self.show.bar, "SFT"),
+        )
         stage.finish(_training_files(stage.directory))
 
     def choose_questions(self, round_number: int) -> list[Prompt]:
@@ -298,7 +302,7 @@ class _Play:
                     )
                     write_jsonl(shard, map(Candidate.to_json, written))
             write_jsonl(
-                target, (row for shard in sorted(shards.iterdir()) for row in read_jsonl(shard))
+                target, (row for shard in sorted(shards.iterdir()) for row in _shard(shard))
             )
             stage.finish([target])
             shutil.rmtree(shards)
@@ -334,6 +338,9 @@ class _Play:
             self.config.learning.preset,
         )
         write_jsonl(self._directory(round_number) / "pairs.jsonl", map(Pair.to_json, pairs))
+        broken = damaged(verdicts, self.examples)
+        if line := describe_damaged(broken, self.table.train.databases):
+            self.show.say(line)
         wrong = sum(
             v.outcome not in (Outcome.MATCH, Outcome.GOLD_UNUSABLE, Outcome.INFRA) for v in verdicts
         )
@@ -350,20 +357,18 @@ class _Play:
             return
         policy = self._policy(round_number - 1)
         self._loaded = None  # training changes the weights in place
-        questions = round(self.config.learning.epochs * len(prompts))
-        with self.show.bar(f"round {round_number}: learning", questions) as advance:
-            train_round(
-                policy,
-                [self.examples[prompt.example_id] for prompt in prompts],
-                prompts,
-                pairs,
-                self.config.learning,
-                round_number=round_number,
-                seed=self.config.seed,
-                directory=stage.directory,
-                notes=self._notes(round_number),
-                progress=advance,
-            )
+        train_round(
+            policy,
+            [self.examples[prompt.example_id] for prompt in prompts],
+            prompts,
+            pairs,
+            self.config.learning,
+            round_number=round_number,
+            seed=self.config.seed,
+            directory=stage.directory,
+            notes=self._notes(round_number),
+            bar=partial(self.show.bar, f"round {round_number}: learning"),
+        )
         stage.finish(_training_files(stage.directory))
 
     def evaluate(self, round_number: int) -> None:
@@ -479,6 +484,13 @@ class _Play:
 
 def _files(directory: Path) -> list[Path]:
     return sorted(path for path in directory.rglob("*") if path.is_file())
+
+
+def _shard(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        yield from read_jsonl(path)
+    except DataError as error:
+        raise DataError(f"{error}; delete the file to have its candidates written again") from error
 
 
 def _training_files(directory: Path) -> list[Path]:

@@ -169,6 +169,22 @@ def test_an_unfinished_run_is_shown_as_far_as_it_goes(make_run: MakeRun, scored:
     assert "unfinished" in (run / "report.html").read_text("utf-8")
 
 
+def test_an_unfinished_run_says_with_which_stage_it_goes_on(make_run: MakeRun) -> None:
+    run = make_run(rounds=2)
+    assert report(run).next_stage is None
+    told = []
+    files = ["best.json"]
+    files += [f"round-2/{name}" for name in ("scores.json", "training.json", "outcomes.jsonl")]
+    files += ["round-2/candidates.jsonl", "sft/scores.json", "sft/training.json"]
+    for name in files:
+        (run / name).unlink()
+        told.append(report(run).next_stage)
+    assert told == [
+        "report", "round 2, evaluation", "round 2, learning", "round 2, execution",
+        "round 2, generation", "evaluation of SFT", "SFT",
+    ]  # fmt: skip
+
+
 def test_a_run_that_is_played_further_is_not_judged_by_its_old_choice(make_run: MakeRun) -> None:
     run = make_run(rounds=2, skill=(0.5, 0.6, 0.8))
     write_json(run / "best.json", {"best_round": 1, "split": "dev", "ex": [0.5, 0.6]})
@@ -232,15 +248,22 @@ def test_what_is_not_a_run_is_refused_in_one_line(tmp_path: Path) -> None:
         ("sft/scores.json", '{"dev": {"n": 1}}'),
         ("sft/predictions-dev.jsonl", '{"example_id": "x", "outcome": "great"}\n'),
         ("splits/dev.jsonl", "3\n"),
+        ("splits/dev.jsonl", '{"example_id": '),
         ("best.json", "{}"),
     ],
 )
-def test_a_damaged_file_is_named(make_run: MakeRun, name: str, content: str) -> None:
+def test_a_damaged_file_is_named_with_its_cure(make_run: MakeRun, name: str, content: str) -> None:
     run = make_run(rounds=0)
     (run / name).write_text(content)
-    with pytest.raises(DataError, match=Path(name).name):
+    with pytest.raises(DataError, match=f"{Path(name).name}.*; the same `exspin run` again writes"):
         report(run)
     assert not (run / "report.json").exists()
+
+
+def test_a_loss_log_of_other_things_is_read_as_far_as_it_goes(make_run: MakeRun) -> None:
+    run = make_run(rounds=0)
+    (run / "sft" / "loss.jsonl").write_text('{"step": 1, "loss": 2.0}\n[1]\n')
+    assert any("readable up to its line 1" in line for line in report(run).notices)
 
 
 def test_the_same_run_gives_the_same_bytes(make_run: MakeRun) -> None:

@@ -79,7 +79,7 @@ def roles(spec: str) -> Roles:
     return Roles("fit", "heldout", ("dev",))
 
 
-def load(spec: str, split: str, *, cache: Path | None = None) -> Split:
+def load(spec: str, split: str, *, cache: str | Path | None = None) -> Split:
     """Load one split, or several with commas as one. `cache` is where the built-in databases are kept; None: the user's cache
     directory.
 
@@ -87,6 +87,7 @@ def load(spec: str, split: str, *, cache: Path | None = None) -> Split:
     and cannot be used. Databases that are not there at all are listed in `Split.missing`: see `describe_missing`.
     """
     parsed = parse_spec(spec)
+    cache = None if cache is None else Path(cache)
     if "," in split:
         return joined([load(spec, name.strip(), cache=cache) for name in split.split(",")])
     if split not in parsed.splits:

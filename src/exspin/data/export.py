@@ -31,11 +31,12 @@ class Export:
         }
 
 
-def export(spec: str, split: str, directory: Path) -> Export:
+def export(spec: str, split: str, directory: str | Path) -> Export:
     """Write a split, or several with commas, into a new or empty directory.
 
     Raises `RunError` where that holds anything or cannot be written; nothing is left there then.
     """
+    directory = Path(directory)
     whole = load(spec, split)  # also checks that the splits do not overlap
     parts = [with_hardness(load(spec, name.strip())) for name in split.split(",")]
     made = _make_empty(directory)

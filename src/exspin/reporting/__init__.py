@@ -19,11 +19,12 @@ from exspin.run_directory import RunDirectory
 __all__ = ["Row", "Summary", "report"]
 
 
-def report(run: Path) -> Summary:
+def report(run: str | Path) -> Summary:
     """Write `report.html` and `report.json` into a run directory.
 
     Raises `RunError` where there is no run, `DataError` naming a damaged file.
     """
+    run = Path(run)
     place = RunDirectory(run)
     files = read_run(run)
     summary = summarise(files)

@@ -21,6 +21,19 @@ from exspin.run_directory import ENVIRONMENT, RunDirectory, read_run_config
 
 T = TypeVar("T")
 
+_CURE = "the same `exspin run` again writes the file anew or says what to delete"
+
+# What each stage leaves, in the order they are made.
+_STAGES = {
+    "sft": {"training.json": "SFT", "scores.json": "evaluation of SFT"},
+    "round": {
+        "candidates.jsonl": "round {}, generation",
+        "outcomes.jsonl": "round {}, execution",
+        "training.json": "round {}, learning",
+        "scores.json": "round {}, evaluation",
+    },
+}
+
 # Outcomes that say nothing against the candidate; every other one is a wrong answer.
 NOT_WRONG = frozenset({Outcome.MATCH, Outcome.GOLD_UNUSABLE, Outcome.INFRA})
 
@@ -161,6 +174,9 @@ class RunFiles:
     rounds: tuple[RoundFiles, ...]
     best_round: int | None
     finished: bool
+    next_stage: (
+        str | None
+    )  # what the same `exspin run` again begins with; None where it is finished
     notices: tuple[str, ...]
 
 
@@ -195,8 +211,18 @@ def read_run(path: Path) -> RunFiles:
         rounds=rounds,
         best_round=best[0] if best and finished else _best_so_far(rounds, table.dev),
         finished=finished,
+        next_stage=None if finished else _next_stage(place, config.rounds),
         notices=tuple(notices),
     )
+
+
+def _next_stage(place: RunDirectory, rounds: int) -> str:
+    """The first stage whose file is not there."""
+    for number in range(rounds + 1):
+        for file, stage in _STAGES["sft" if number == 0 else "round"].items():
+            if not (place.stage(number) / file).exists():
+                return stage.format(number)
+    return "report"
 
 
 def _best_so_far(rounds: Iterable[RoundFiles], dev: str | None) -> int | None:
@@ -315,7 +341,7 @@ def _loss(path: Path, name: str, notices: list[str]) -> tuple[LossPoint, ...]:
         for row in read_jsonl(path) if path.exists() else ():
             loss, pair, nll = (_number(row.get(key)) for key in ("loss", "pair", "nll"))
             points.append(LossPoint(row.get("step", len(points) + 1), loss, pair, nll))
-    except DataError:
+    except (AttributeError, DataError):
         notices.append(f"{name}: the loss log is readable up to its line {len(points)} only.")
     return tuple(points)
 
@@ -364,21 +390,24 @@ def _one(path: Path, parse: Callable[[Any], T]) -> T | None:
     """What a JSON file says; None where there is no file."""
     if not path.exists():
         return None
-    value = read_json(path)
     try:
-        return parse(value)
+        return parse(read_json(path))
+    except DataError as error:
+        raise DataError(f"{error}; {_CURE}") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: not what a run writes ({error!r}); run it again") from error
+        raise DataError(f"{path}: not what a run writes ({error!r}); {_CURE}") from error
 
 
 def _all(path: Path, parse: Callable[[dict[str, Any]], T]) -> tuple[T, ...]:
     """What the lines of a JSONL file say; nothing where there is no file."""
-    found = []
-    for number, row in enumerate(read_jsonl(path) if path.exists() else (), 1):
-        try:
+    found: list[T] = []
+    try:
+        for row in read_jsonl(path) if path.exists() else ():
             found.append(parse(row))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise DataError(
-                f"{path}:{number}: not what a run writes ({error!r}); run it again"
-            ) from error
+    except DataError as error:
+        raise DataError(f"{error}; {_CURE}") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path}:{len(found) + 1}: not what a run writes ({error!r}); {_CURE}"
+        ) from error
     return tuple(found)

@@ -97,13 +97,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A run in numbers. `best_round` is chosen on `dev`; while the run is unfinished it is the best so far, or None."""
+    """A run in numbers. `best_round` is chosen on `dev`; while the run is unfinished it is the best so far, or None, and
+    `next_stage` is what it goes on with.
+    """
 
     run: Path
     rounds: tuple[RoundScore, ...]
     best_round: int | None
     report: Path
     finished: bool
+    next_stage: str | None
     rounds_planned: int
     comparator: str
     dev: str | None
@@ -167,6 +170,7 @@ def summarise(run: RunFiles) -> Summary:
         best_round=run.best_round,
         report=place.report_html,
         finished=run.finished,
+        next_stage=run.next_stage,
         rounds_planned=run.config.rounds,
         comparator=run.config.feedback.comparator,
         dev=run.dev,

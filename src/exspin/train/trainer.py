@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from exspin.errors import ConfigError, DataError, TrainingStopped
 from exspin.ledger import digest_bytes, digest_json, write_json, write_jsonl
 from exspin.model import Policy, save_policy
 from exspin.presets import Preset, preset
+from exspin.progress import Advance
 from exspin.records import Example, Outcome, Pair, Prompt
 from exspin.train import checkpoint
 from exspin.train.batch import Micro, Row, make_rows, plan_steps
@@ -41,7 +43,8 @@ from exspin.train.reference import (
 
 logger = logging.getLogger(__name__)
 
-Advance = Callable[[int], None]  # called with the number of questions learned since the last call
+# Opens a bar for so many questions, those of the planned steps; what it gives is called as they are learned.
+Bar = Callable[[int], AbstractContextManager[Advance]]
 
 FLOOR = 0.1  # the learning rate ends at this share of its peak
 CLIP = 1.0
@@ -74,11 +77,12 @@ def train_sft(
     seed: int,
     directory: Path,
     notes: Mapping[str, Any],
-    progress: Advance | None = None,
+    bar: Bar | None = None,
 ) -> TrainingLog:
     """Learn gold; the policy's weights change in place and are saved below `directory`.
 
     Writes `checkpoint/`, `loss.jsonl`, `training.json`. Called again after a kill it continues from the newest resume point.
+    `bar` opens when the steps are planned: only then is it known how many questions they hold.
     Raises `TrainingStopped` when a loss is not finite, `RunError` when the place cannot be written.
     """
     settings = Settings(
@@ -95,7 +99,7 @@ def train_sft(
         save_steps=config.save_steps,
     )
     rows = make_rows(policy.tokenizer, policy.end_id, examples, prompts)
-    return _train(policy, rows, rows, settings, 0, seed, directory, notes, progress)
+    return _train(policy, rows, rows, settings, 0, seed, directory, notes, bar)
 
 
 def train_round(
@@ -109,7 +113,7 @@ def train_round(
     seed: int,
     directory: Path,
     notes: Mapping[str, Any],
-    progress: Advance | None = None,
+    bar: Bar | None = None,
 ) -> TrainingLog:
     """One round: the policy, which enters as its own opponent, learns from the pairs. Otherwise as `train_sft`.
 
@@ -135,7 +139,7 @@ def train_round(
     measured = make_rows(
         policy.tokenizer, policy.end_id, examples, prompts, _weighted(wrong), _MEASURE
     )
-    return _train(policy, rows, measured, settings, round_number, seed, directory, notes, progress)
+    return _train(policy, rows, measured, settings, round_number, seed, directory, notes, bar)
 
 
 def _given(lr: float | tuple[float, ...] | None, key: str) -> float | tuple[float, ...]:
@@ -163,7 +167,7 @@ def _train(
     seed: int,
     directory: Path,
     notes: Mapping[str, Any],
-    progress: Advance | None,
+    bar: Bar | None,
 ) -> TrainingLog:
     room = (
         getattr(policy.model.config.get_text_config(), "max_position_embeddings", None) or math.inf
@@ -191,11 +195,12 @@ def _train(
         reference = cached_reference(directory / "reference.safetensors", forward, rows, made_from)
         check_reference(forward, rows, steps[0], reference, round_number)
 
-    trainer = SelfPlayTrainer(
-        forward, rows, reference, steps, settings,
-        round_number=round_number, seed=seed, directory=directory, made_from=made_from, progress=progress,
-    )  # fmt: skip
-    trainer.train()
+    with bar(sum(map(len, steps))) if bar else nullcontext(_ignore) as advance:
+        trainer = SelfPlayTrainer(
+            forward, rows, reference, steps, settings,
+            round_number=round_number, seed=seed, directory=directory, made_from=made_from, progress=advance,
+        )  # fmt: skip
+        trainer.train()
     trainer.check_weights()
     after = _means(forward, measured)
     log = TrainingLog(
@@ -214,6 +219,10 @@ def _train(
     save_policy(policy, directory / "checkpoint", notes=notes)
     checkpoint.remove(directory / "resume")
     return log
+
+
+def _ignore(_: int) -> None:
+    return None
 
 
 def _plan(
@@ -270,11 +279,11 @@ class SelfPlayTrainer(Trainer):
         seed: int,
         directory: Path,
         made_from: str,
-        progress: Advance | None,
+        progress: Advance,
     ) -> None:
         self.forward, self.rows, self.reference, self.settings = forward, rows, reference, settings
         self.round_number, self.directory, self.made_from = round_number, directory, made_from
-        self.progress = progress or (lambda _: None)
+        self.progress = progress
         self.lines: list[StepLog] = []
         self.started = time.monotonic()
         model = forward.policy.model
@@ -332,8 +341,8 @@ class SelfPlayTrainer(Trainer):
     ) -> Tensor:
         """Gradients of one optimizer step, micro-batch by micro-batch; returns its loss.
 
-        A step in which nothing has weight leaves no gradient at all, and the optimizer then leaves the weights alone:
-        no decay, no momentum.
+        A step in which nothing has weight, or whose gradient is zero, leaves no gradient at all, and the optimizer then
+        leaves the weights alone: no decay, no momentum.
         """
         chosen = inputs["step"]
         alpha = self.settings.alpha
@@ -350,6 +359,8 @@ class SelfPlayTrainer(Trainer):
         norm = torch.nn.utils.clip_grad_norm_(self.forward.policy.model.parameters(), CLIP)
         if not bool(torch.isfinite(norm)):
             raise self._not_finite(f"the gradient is not finite ({float(norm)})", chosen)
+        if not bool(norm):  # as where λ = 0 multiplies it: zeros would still let weights decay
+            self.optimizer_.zero_grad(set_to_none=True)
         self.pending = parts.log(
             step=self.done + self.state.global_step + 1,
             lr=self.optimizer_.param_groups[-1]["lr"],
