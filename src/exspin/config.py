@@ -151,10 +151,10 @@ class GenerationConfig(_Section):
     k: Count = Field(1, description="candidates for each question")
     temperature: Positive = Field(1.0, description="of the opponent's sampling")
     top_p: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="nucleus; 1: all tokens")
-    names: Literal["free", "schema"] = Field(
-        "free",
-        description="schema: answers may only use the database's own tables and columns; for models that answer "
-        "with the bare statement",
+    names: Literal["free", "schema"] | None = Field(
+        None,
+        description="schema: every answer is held to its database's own tables and columns, and to plain queries; "
+        "None: schema for tiny, which invents names, else free",
     )
     max_new_tokens: Count = Field(96, description="an answer is cut off here, and counted")
     batch_size: Count = Field(64, description="answers decoded together")
@@ -206,6 +206,7 @@ class Config(_Section):
     def resolved(self) -> Config:
         """The same with every default that depends on the model filled in."""
         tiny = self.model == "tiny"
+        names = self.generation.names or ("schema" if tiny else "free")
         sft_lr, round_lr = (8e-3, 3e-4) if tiny else (1e-4, 1e-5) if self.lora else (1e-5, 5e-7)
         sft = {
             "optimizer": self.sft.optimizer or ("muon" if tiny else "adamw"),
@@ -217,6 +218,7 @@ class Config(_Section):
         return self.model_copy(
             update={
                 "sft": self.sft.model_copy(update=sft),
+                "generation": self.generation.model_copy(update={"names": names}),
                 "learning": self.learning.model_copy(update={"lr": self.learning.lr or round_lr}),
             }
         )

@@ -23,6 +23,7 @@ from exspin.prompt import render_all, signature, trim_report
 from exspin.records import Candidate, Database, Example, Prompt, Verdict
 from exspin.scoring import Score, summarise
 from exspin.sql.execute import Executor, Limits
+from exspin.sql.guide import Guide
 from exspin.sql.schema import read_schema
 
 if TYPE_CHECKING:
@@ -69,6 +70,16 @@ def make_prompts(
 
     special = _special_names(tokenizer)
     return render_all(examples, schemas, config, count_tokens, _chat(tokenizer, config), special)
+
+
+def make_guides(names: str | None, databases: Mapping[str, Database]) -> dict[str, Guide] | None:
+    """What holds answers to the names of their databases, by db_id; None where `names` is not `schema`.
+
+    Raises `DatabaseError` for a database that cannot be read.
+    """
+    if names != "schema":
+        return None
+    return {db_id: Guide(read_schema(database, 0)) for db_id, database in databases.items()}
 
 
 def _chat(tokenizer: PreTrainedTokenizerBase, config: PromptConfig) -> Callable[[str], str] | None:
@@ -171,7 +182,9 @@ def evaluate(
     prompts = make_prompts(policy.tokenizer, data.usable(), data.databases, prompt_config)
     show.say(str(trim_report(prompts)))
     answer_tokens = int(notes.get("max_new_tokens", config.generation.max_new_tokens))
-    sampler = HfSampler(policy, greedy(config.generation, answer_tokens, config.seed))
+    names = notes.get("names", config.generation.names)
+    guides = make_guides(names, data.databases)
+    sampler = HfSampler(policy, greedy(config.generation, answer_tokens, config.seed), guides)
     with Executor(limits_of(config.feedback), config.feedback.workers) as executor:
         result = evaluate_split(sampler, data, prompts, executor, comparator, show)
     if predictions is not None:

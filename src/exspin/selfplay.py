@@ -13,7 +13,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,14 @@ from exspin import data as data_module
 from exspin.config import Config
 from exspin.data import Split, describe_missing, roles, select_questions, with_hardness
 from exspin.errors import DataError
-from exspin.evaluation import evaluate_split, greedy, limits_of, make_prompts, write_predictions
+from exspin.evaluation import (
+    evaluate_split,
+    greedy,
+    limits_of,
+    make_guides,
+    make_prompts,
+    write_predictions,
+)
 from exspin.feedback import damaged, describe_damaged, judge
 from exspin.generate import Decoding, Sampler
 from exspin.generate.hf import HfSampler
@@ -51,6 +58,7 @@ from exspin.records import Candidate, Example, Outcome, Pair, Prompt, Verdict
 from exspin.reporting import Summary, report
 from exspin.run_directory import RunDirectory, check_start, digest_split, open_run
 from exspin.sql.execute import Executor
+from exspin.sql.guide import Guide
 from exspin.train import train_round, train_sft
 
 LONGEST_GOLD = (
@@ -284,6 +292,7 @@ class _Play:
                     batch_size=settings.batch_size,
                     seed=self.config.seed,
                 ),
+                self._guides,
             )
             # By its name a shard is made from these inputs: another opponent's is never taken for it.
             shards = stage.directory / f"candidates-{digest_json(dict(stage.inputs))[:12]}"
@@ -379,6 +388,7 @@ class _Play:
         sampler = HfSampler(
             self._policy(round_number),
             greedy(self.config.generation, self.config.generation.max_new_tokens, self.config.seed),
+            self._guides,
         )
         scores, outputs = {}, []
         for split in self.table.tests:
@@ -472,12 +482,20 @@ class _Play:
             self._loaded = (round_number, policy)
         return self._loaded[1]
 
+    @cached_property
+    def _guides(self) -> dict[str, Guide] | None:
+        databases = {**self.table.train.databases}
+        for split in self.table.tests:
+            databases |= split.databases
+        return make_guides(self.config.generation.names, databases)
+
     def _notes(self, round_number: int) -> dict[str, Any]:
         return {
             "round": round_number,
             "prompt": self.config.prompt.model_dump(mode="json"),
             "prompt_signature": signature(),
             "max_new_tokens": self.config.generation.max_new_tokens,
+            "names": self.config.generation.names,
             "data": self.config.data,
         }
 

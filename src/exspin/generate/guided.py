@@ -58,7 +58,6 @@ class GuidedAnswers:
             chosen = self._another(row, guide, logits_of().copy(), draw)
             if chosen is None:
                 self._guides[row] = None
-
                 self.released += 1
                 return token
             token = chosen

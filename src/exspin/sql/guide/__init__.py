@@ -9,8 +9,8 @@ Narrower than SQL on purpose: what is written before FROM must be judged before 
 is kept from an invented name must not escape into something legal that nobody would write. So: one line; an alias is
 T1, T2, … in order, a letter (before FROM one that a word of a table's name begins with), the first two letters of a
 table or all its initials; the first table holds one of the columns named without a table; tables are joined by JOIN …
-ON or USING, without subqueries; conditions compare and stand only in WHERE, ON and HAVING; no column is listed twice or
-compared with itself; no WITH, CASE, windows, parameters or comments, and few functions. Of the gold queries of Spider
+ON, without subqueries; conditions compare and stand only in WHERE, ON and HAVING; no column is listed twice or
+compared with itself; no WITH, CASE, CAST, windows, parameters or comments, and few functions. Of the gold queries of Spider
 and of the built-in example 97 of 100 are inside (docs/method.md). Standard library only.
 """
 

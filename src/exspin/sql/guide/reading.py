@@ -23,8 +23,9 @@ def _words(text: str) -> frozenset[str]:
 
 
 _AGGREGATES = _words("count sum avg min max")
-_ARGUMENTS = dict.fromkeys(_AGGREGATES | _words("abs cast julianday length lower upper"), 1)
+_ARGUMENTS = dict.fromkeys(_AGGREGATES | _words("abs julianday length lower upper"), 1)
 _ARGUMENTS |= {"round": 2, "strftime": 2, "substr": 3}  # at most
+_LEAST_ARGUMENTS = {"strftime": 2, "substr": 2}
 _FUNCTIONS = frozenset(_ARGUMENTS)
 _COMPARE_BY_WORD = _words("in not like between is")
 _JOINS = _words("join inner left")
@@ -58,7 +59,7 @@ _ARITHMETIC = _words("+ - * /")
 
 @dataclass(slots=True, eq=False)
 class _Paren:
-    """An open parenthesis inside `select`; `after` is a function, in, exists, using, or "" for a group."""
+    """An open parenthesis inside `select`; `after` is a function, in, exists, or "" for a group."""
 
     select: Select
     after: str
@@ -73,7 +74,7 @@ class Reading:
     """What is known after some complete tokens.
 
     `wants` is what the next token must be: value, operator (whatever may follow a value), table, tail (what may follow a
-    table), direction (what may follow ASC), alias, dot, column (after the dot), open (a parenthesis), string, number, equals
+    table), item (what may follow a whole column of the result), direction (what may follow ASC), alias, dot, column (after the dot), open (a parenthesis), string, number, equals
     (the rest of !=) or word (one of `words`). `side` says where in a condition we are: left or right of what compares, or
     "" outside conditions.
     """
@@ -137,7 +138,7 @@ class Reading:
                 functions = _FUNCTIONS if self._may_aggregate() else _FUNCTIONS - _AGGREGATES
                 names = self._select.visible() - self._refused("")
                 return self._value_keywords() | names | self._nested(functions)
-            case "operator" | "tail" | "direction":
+            case "operator" | "tail" | "direction" | "item":
                 return self._followers()
             case "table":
                 return set(self._select.next_tables())
@@ -160,7 +161,7 @@ class Reading:
 
     def _value_keywords(self) -> set[str]:
         paren = self._parens[-1] if self._parens else None
-        words = {"null"} if self._side == "" else set[str]()
+        words = set[str]()
         starts = self._before in ("where", "having", "and", "or", "not", "(")
         if self._side == "left" and starts and self._select.clause != "on":
             words |= {"not", "exists"}
@@ -177,23 +178,27 @@ class Reading:
         select = self._select
         if self._wants == "direction":
             return {"limit", "nulls"}
+        if self._wants == "item":
+            return {"from"} if select.width_fits else set()
         if self._wants == "tail":
             words = {"as"} if select.nameable else set()
-            return words | (self._after_tables() if select.joined else {"on", "using"})
+            return words | (self._after_tables() if select.joined else {"on"})
         if self._between:
             return {"and"}
         if self._side == "left":
             return set(_COMPARE_BY_WORD) if select.clause != "on" else set()
         words = set[str]()
-        if self._side == "right":
+        if self._side == "right" and select.conditions < _CONDITIONS:
             words = {"and"} if select.clause == "on" else {"and", "or"}
         if self._group:
-            return words | ({"as"} if self._group.after == "cast" else set())
+            return words
         match select.clause:
             case "select":
                 return words | {"as"} | ({"from"} if select.width_fits else set())
             case "limit":
                 return {"offset"}
+            case "offset":
+                return set()
             case "order":
                 words |= {"asc", "desc"}
         return words | self._after_tables()
@@ -205,7 +210,7 @@ class Reading:
         words = set(_JOINS) if joins else set()
         if select.sound:
             words |= {name for name, earlier in _CLAUSES.items() if select.clause in earlier}
-            if select.clause not in ("order", "limit"):
+            if select.clause not in ("order", "limit", "offset"):
                 words |= _SETS
         return words
 
@@ -273,8 +278,8 @@ class Reading:
                 raise DeadEndError
 
     def _may_be_literal(self, token: Token) -> bool:
-        if self._select.clause == "on" and self._group is None:  # joins compare columns
-            return False
+        if self._select.clause in ("on", "group", "order") and self._group is None:
+            return self._before in _ARITHMETIC and token.kind == "number"
         if token.kind == "number":
             return True
         return self._before not in _ARITHMETIC and len(token.text) <= _LITERAL
@@ -299,7 +304,7 @@ class Reading:
                 self._value(word, following, quoted)
             case "word" if word in self._words:
                 self._keyword(word)
-            case "operator" | "tail" | "direction" if word in self._followers():
+            case "operator" | "tail" | "direction" | "item" if word in self._followers():
                 self._keyword(word)
             case "tail" if select.nameable:
                 self._alias(word)
@@ -348,9 +353,8 @@ class Reading:
             self._select.call(name)
             self._wants = "tail"
             return
-        if self._group is None:  # else it is the type in a CAST
-            self._select.aliases.add(name)
-        self._wants = "operator"
+        self._select.aliases.add(name)
+        self._wants = "item"
 
     def _keyword(self, word: str) -> None:
         select = self._select
@@ -371,7 +375,7 @@ class Reading:
             case "limit":
                 select.clause, select.nameable, self._side, self._wants = word, "", "", "number"
             case "offset":
-                self._wants = "number"
+                select.clause, self._wants = "offset", "number"
             case "union" | "intersect" | "except":
                 self._select, self._wants, self._side = select.next_arm(), "word", ""
             case "join":
@@ -382,8 +386,6 @@ class Reading:
             case "on":
                 select.clause, select.nameable, select.joined = "on", "", True
                 self._wants, self._side = "value", "left"
-            case "using":
-                select.nameable, select.joined, self._wants = "", True, "open"
             case "exists":
                 self._wants = "open"
             case "in":
@@ -404,8 +406,6 @@ class Reading:
                 self._between, self._wants = False, "value"
             case "and" | "or":
                 select.conditions += 1
-                if select.conditions >= _CONDITIONS:
-                    raise DeadEndError
                 self._wants, self._side = "value", "left"
             case "as":
                 self._wants = "alias"
@@ -428,7 +428,7 @@ class Reading:
     def _symbol(self, symbol: str) -> None:
         wants, group = self._wants, self._group
         after_value = wants in ("operator", "direction", "tail") and not self._between
-        computes = wants == "operator" and self._select.clause != "limit"
+        computes = wants == "operator" and self._select.clause not in ("limit", "offset")
         match symbol:
             case "(" if wants == "open" or (
                 wants == "value" and self._side and self._select.clause != "on"
@@ -436,16 +436,16 @@ class Reading:
                 self._open()
             case ")" if self._parens and after_value:
                 self._close()
-            case "," if after_value and self._side != "left":
+            case "," if (after_value or wants == "item") and self._side != "left":
                 self._comma(group)
             case "." if wants == "dot":
                 self._wants = "column"
             case "*" if wants == "column" and self._select.before_from and group is None:
-                self._select.starred, self._wants = True, "operator"
+                self._select.starred, self._wants = True, "item"
             case "*" if wants == "value" and self._may_star(group):
-                self._wants = "operator"
+                self._wants = "operator" if group else "item"
                 self._select.starred |= group is None
-            case "-" if wants == "value":
+            case "-" if wants == "value" and self._select.clause != "on":
                 self._wants = "number"
             case "!" if computes and self._side == "left" and self._select.clause != "on":
                 self._wants = "equals"  # with the next character it is another token
@@ -476,7 +476,8 @@ class Reading:
     def _close(self) -> None:
         paren = self._parens.pop()
         inside = self._side
-        if paren.query and inside == "left":
+        too_few = paren.commas + 1 < _LEAST_ARGUMENTS.get(paren.after, 1)
+        if too_few or (paren.query and inside == "left"):
             raise DeadEndError
         self._side = "right" if paren.after == "exists" else paren.side
         if paren.query:
@@ -488,8 +489,6 @@ class Reading:
         self._after_row = paren.row and not paren.after
         self._column = None
         self._wants = "operator"
-        if paren.after == "using":
-            self._select.merges, self._wants = True, "tail"
 
     def _comma(self, group: _Paren | None) -> None:
         select = self._select

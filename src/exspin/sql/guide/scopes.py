@@ -34,7 +34,6 @@ class Select:
     starred: bool = False
     aggregated: bool = False  # has an aggregate among its columns, or a GROUP BY
     joined: bool = True  # no JOIN waits for its ON
-    merges: bool = False  # USING: a name in two tables is not ambiguous
     sources: dict[str, frozenset[str]] = field(default_factory=dict)
     nameable: str = ""  # the last source, while it may still get an alias
     conditions: int = 0
@@ -60,7 +59,7 @@ class Select:
         for scope in self._scopes():
             found |= scope.sources.keys()
             held = Counter(name for columns in scope.sources.values() for name in columns & plain)
-            found |= {name for name, times in held.items() if times == 1 or scope.merges}
+            found |= {name for name, times in held.items() if times == 1}
             if scope.before_from:
                 found |= plain & self.names.columns
         return found
@@ -182,13 +181,13 @@ class Select:
 
     def _resolve(self, name: str) -> None:
         """Which table is this column of? Raises `DeadEndError` where none has it, or two have."""
-        if name in self.aliases:
+        if name in self.aliases and self.sources:
             return
         for scope in self._scopes():
             if scope.before_from and scope is not self:
                 return  # its tables are still to come
             holders = sum(name in columns for columns in scope.sources.values())
-            if holders > 1 and not scope.merges:
+            if holders > 1:
                 raise DeadEndError
             if holders:
                 return
