@@ -119,8 +119,6 @@ def _rows(path: Path, problems: list[Problem]) -> Iterator[tuple[int, dict[str, 
             problems.append(Problem(f"description files have no column {_COLUMN}", f"{path}"))
         return
     for line, cells in records:
-        while len(cells) > len(names) and not cells[-1].strip():
-            cells.pop()
         if len(cells) > len(names):
             # nobody can tell which of the commas was meant
             problems.append(

@@ -94,8 +94,12 @@ def read_lines(path: Path) -> list[Row]:
                     )
                 if not raw:
                     break
-                line = _decoded(path, raw, number)
-                if line.strip():
+                line = _decoded(path, raw, number).strip()
+                if line.startswith("["):
+                    raise DataError(
+                        f"{path}:{number}: a JSON array; expected JSON Lines, one example in braces a line"
+                    )
+                if line:
                     rows.append(Row(path, number, _object_alone(path, line, number)))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
