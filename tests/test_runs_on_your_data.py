@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("torch")
 
+from exspin import evaluation, selfplay
 from exspin.config import Config, load_config
 from exspin.data.importing import import_pairs
 from exspin.errors import RunError, UserError
-from exspin.evaluation import evaluate
+from exspin.evaluation import evaluate, make_prompts
 from exspin.ledger import read_json, read_jsonl
+from exspin.records import Prompt
 from exspin.selfplay import run
 
 pytestmark = pytest.mark.train
@@ -80,6 +83,29 @@ def test_a_run_and_an_evaluation_on_birds_layout(small_bird: Path, tmp_path: Pat
     assert list(found.by_hardness) == ["simple", "moderate", "challenging"]
     first = read_jsonl(tmp_path / "run" / "sft" / "predictions-dev.jsonl")
     assert list(read_jsonl(tmp_path / "answers.jsonl")) == list(first)  # the same prompts
+
+
+def test_every_prompt_shows_the_descriptions(
+    small_bird: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Prompt] = []
+
+    def recording(*given: Any) -> list[Prompt]:
+        made = make_prompts(*given)
+        seen.extend(made)
+        return made
+
+    spec = f"bird:{small_bird}"
+    monkeypatch.setattr(selfplay, "make_prompts", recording)
+    monkeypatch.setattr(evaluation, "make_prompts", recording)
+    run(small(spec, "rounds=0"), tmp_path / "run")
+    in_run = len(seen)
+    assert (
+        in_run == 2 * 8 + 4 + 4
+    )  # of fit twice: the tokenizer is made from them; of heldout and dev
+    evaluate(tmp_path / "run" / "sft" / "checkpoint", spec, "dev")
+    assert len(seen) == in_run + 4
+    assert [p.example_id for p in seen if "values: A: active C: closed" not in p.text] == []
 
 
 def test_other_descriptions_are_other_data(small_bird: Path, tmp_path: Path) -> None:

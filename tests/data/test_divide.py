@@ -47,6 +47,14 @@ def test_large_groups_leave_the_small_parts_a_group_each() -> None:
     assert Counter(divide(rows, [0.1, 0.1])) == {0: 10, 1: 10, 2: 10}
 
 
+@pytest.mark.parametrize("query", [f"SELECT 'one {n}'" for n in range(20)])  # wherever it comes
+def test_a_group_larger_than_a_share_does_not_go_there_while_others_fit(query: str) -> None:
+    rows = [*DIFFERENT[:60], *((f"again {n}", query) for n in range(40))]
+    parts = divide(rows, [0.1, 0.1])
+    assert Counter(parts) == {0: 80, 1: 10, 2: 10}
+    assert set(parts[60:]) == {0}
+
+
 def test_too_few_groups_leave_later_parts_empty_and_never_the_rest() -> None:
     assert divide([("a", "SELECT 1")], [0.1, 0.1]) == [0]
     assert sorted(divide([("a", "SELECT 1"), ("b", "SELECT 2")], [0.1, 0.1])) == [0, 1]

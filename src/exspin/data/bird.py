@@ -48,7 +48,7 @@ _SOURCES = {
     "dev": _Source("dev.json", _DEV_FOLDERS, "dev_databases", (), "dev.zip"),
     "mini-dev": _Source(
         "mini_dev_sqlite.json",
-        (".", "MINIDEV", "minidev", "minidev/MINIDEV", "mini_dev_data", *_DEV_FOLDERS[1:]),
+        (".", "MINIDEV", "minidev", "minidev/MINIDEV", "mini_dev_data"),
         "dev_databases",
         _DEV_FOLDERS,
         "minidev.zip",
