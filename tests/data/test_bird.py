@@ -212,6 +212,15 @@ def test_the_prompt_shows_descriptions_and_evidence(small_bird: Path) -> None:
     )
 
 
+def test_joined_splits_keep_descriptions_and_warnings(small_bird: Path) -> None:
+    spec = f"bird:{small_bird}"
+    both = load(spec, "heldout,dev")
+    parts = [load(spec, name) for name in ("heldout", "dev")]
+    assert both.descriptions == {**parts[0].descriptions, **parts[1].descriptions}
+    assert set(both.descriptions) == set(both.databases) and len(both.databases) == 2
+    assert both.warnings == (*parts[0].warnings, *parts[1].warnings)
+
+
 def test_what_is_wrong_with_descriptions_is_said_once_a_split(small_bird: Path) -> None:
     (line,) = load(f"bird:{small_bird}", "heldout").warnings
     assert "1 description files are not UTF-8 and were read as Windows-1252" in line

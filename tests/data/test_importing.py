@@ -152,6 +152,9 @@ def test_a_failure_in_the_middle_leaves_the_place_as_it_was(
     [
         ("postgresql://me:secret@host/db", r"holds a password.*write \$NAME"),
         ("mysql://me:a@b@host/db", r"holds a password"),
+        ("mysql://me:a/secret@host/db", r"holds a password"),
+        ("postgresql+psycopg://me:secret@host/db", r"holds a password"),
+        ("mariadb://host/db?user=me&password=secret", r"holds a password"),
         ("oracle://host/db", "unknown scheme"),
         ("postgresql://me:$NOT_SET_HERE@host/db", "NOT_SET_HERE, which is not set"),
     ],

@@ -211,9 +211,12 @@ def test_other_engines_are_handed_on_with_their_password_filled_in(
 ) -> None:
     monkeypatch.setenv("PW", "p@ss/w:rd")
     (folder / "my.duckdb").write_bytes(b"x")
-    write_rows(folder / "train.jsonl", [{**ROWS[0], "db_id": name} for name in ("a", "b", "c")])
+    write_rows(
+        folder / "train.jsonl", [{**ROWS[0], "db_id": name} for name in ("a", "b", "c", "d")]
+    )
     (folder / "databases.yaml").write_text(
         "a: postgresql://me:$PW@host/db?sslmode=require\nb: MySQL://me:${PW}@host:3306/db\nc: duckdb:///my.duckdb\n"
+        "d: mysql+pymysql://host/db\n"
         "unused: postgresql://$NOT_SET_HERE\n"
     )
     found = load(f"pairs:{folder}", "train").databases
@@ -221,6 +224,7 @@ def test_other_engines_are_handed_on_with_their_password_filled_in(
         "a": "postgresql://me:p%40ss%2Fw%3Ard@host/db?sslmode=require",
         "b": "mysql://me:p%40ss%2Fw%3Ard@host:3306/db",
         "c": f"duckdb:///{folder}/my.duckdb",
+        "d": "mysql+pymysql://host/db",
     }
 
 

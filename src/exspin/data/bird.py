@@ -104,7 +104,9 @@ def load_bird(folder: Path, name: str) -> Split:
     databases, missing = find_databases(root, [row for row, _ in kept])
     descriptions, warnings = _read_all_descriptions(root, databases)
     prefixed = tuple(f"{spec} {name}: {line}" for line in warnings)
-    return Split(spec, name, examples, databases, missing, descriptions, prefixed)
+    return Split(
+        spec, name, examples, databases, missing, descriptions=descriptions, warnings=prefixed
+    )
 
 
 def _example_ids(origin: str, rows: Sequence[Row]) -> Iterator[str]:

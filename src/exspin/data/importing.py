@@ -21,7 +21,7 @@ from exspin.data.databases import safe_db_id
 from exspin.data.divide import divide, same_question, same_sql
 from exspin.data.export import make_empty, take_back
 from exspin.data.pairs import DATABASES
-from exspin.data.rows import Row, read_lines, what_it_is
+from exspin.data.rows import Row, read_lines, read_text
 from exspin.data.urls import FILES, holds_password, name_of, open_url, split_scheme
 from exspin.environment import has_names
 from exspin.errors import DataError, RunError
@@ -175,17 +175,7 @@ def _read(path: Path) -> Iterator[Row]:
 
 def _read_table(path: Path, delimiter: str) -> Iterator[Row]:
     """The records of a CSV or TSV file, each with the line it begins on."""
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    if wrong := what_it_is(raw[:64]):
-        raise DataError(f"{path}: {wrong}; expected a table")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}:{line}: not UTF-8 text; save the file as UTF-8") from error
+    text = read_text(path, "a table")
     names: list[str] = []
     for line, cells in _records(path, text, delimiter):
         if not names:

@@ -66,7 +66,7 @@ class Row:
 
 def read_array(path: Path) -> list[Row]:
     """Read a file that is one JSON array of objects."""
-    text = _read_text(path)
+    text = read_text(path)
     position = _skip_space(text, 0)
     if text[position] != "[":
         raise DataError(
@@ -141,13 +141,14 @@ def what_it_is(head: bytes) -> str:
     return ""
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path, wanted: str = "JSON") -> str:
+    """The text of a file that is UTF-8 and not empty. Raises `DataError` that says what it is instead of `wanted`."""
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     if wrong := what_it_is(raw[:64]):
-        raise DataError(f"{path}: {wrong}; expected JSON")
+        raise DataError(f"{path}: {wrong}; expected {wanted}")
     text = _decoded(path, raw, 1)
     if not text.strip():
         raise DataError(f"{path}: holds no examples; give a file with at least one")

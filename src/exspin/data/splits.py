@@ -64,8 +64,8 @@ def joined(splits: Sequence[Split]) -> Split:
         tuple(examples),
         {name: database for split in splits for name, database in split.databases.items()},
         dict(missing),
-        {name: text for split in splits for name, text in split.descriptions.items()},
-        tuple(dict.fromkeys(warnings)),
+        descriptions={name: text for each in splits for name, text in each.descriptions.items()},
+        warnings=tuple(dict.fromkeys(warnings)),
     )
 
 

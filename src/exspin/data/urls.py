@@ -17,9 +17,18 @@ from exspin.errors import DatabaseError, DataError
 from exspin.records import Database
 
 FILES = ("sqlite", "duckdb")
-SERVERS = ("postgresql", "mysql")
+SERVERS = (
+    "postgresql",
+    "mysql",
+    "postgres",
+    "mariadb",
+)  # the last two are other names of the first
 
 _SCHEME = re.compile(r"([A-Za-z][\w.+-]*):(//.*)", re.DOTALL)
+_IN_LOGIN = re.compile(
+    r"\A//[^:@/?#]*:([^@]*)@"
+)  # whatever stands there, also what a URL may not hold
+_IN_QUERY = re.compile(r"[?&]\w*(?:password|passwd|pwd)=([^&#]*)", re.IGNORECASE)
 _USER = re.compile(r"(//)([^/?#]*)(@.*)", re.DOTALL)  # up to the last @ before the path
 
 
@@ -30,7 +39,7 @@ def open_url(db_id: str, url: str, folder: Path, where: str) -> Database:
     """
     scheme, rest = split_scheme(url, where)
     try:
-        if scheme in SERVERS:
+        if scheme not in FILES:
             return Database(db_id, f"{scheme}:{_filled(rest)}")
         path = expand(rest)
     except NotSet as error:
@@ -50,11 +59,12 @@ def split_scheme(url: str, where: str) -> tuple[str, str]:
         scheme, path = "sqlite", url
     else:
         scheme, path = match[1].lower(), match[2]
-        if scheme not in (*FILES, *SERVERS):
+        is_server = scheme.partition("+")[0] in SERVERS  # a driver may follow: mysql+pymysql
+        if scheme not in FILES and not is_server:
             raise DataError(
                 f"{where}: unknown scheme {match[1]!r}; known: sqlite:///FILE, duckdb:///FILE, postgresql://…, mysql://… or a plain path, which is SQLite"
             )
-        if scheme in SERVERS:
+        if is_server:
             return scheme, path
         if not path.startswith("///"):
             raise DataError(
@@ -69,10 +79,10 @@ def split_scheme(url: str, where: str) -> tuple[str, str]:
 def holds_password(url: str, where: str) -> bool:
     """Does the URL spell a password out, instead of naming a variable for it?"""
     scheme, rest = split_scheme(url, where)
-    if scheme not in SERVERS or not (user := _USER.fullmatch(rest)):
+    if scheme in FILES:
         return False
-    _, colon, password = user[2].partition(":")
-    return bool(colon and password and not has_names(password))
+    found = [match[1] for pattern in (_IN_LOGIN, _IN_QUERY) for match in pattern.finditer(rest)]
+    return any(password and not has_names(password) for password in found)
 
 
 def name_of(url: str, where: str) -> str:
