@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -109,6 +110,24 @@ def test_a_database_file_that_is_none(
         "score", "--data", f"spider:{small_spider}", "--split", "dev", "--predictions", predictions
     )
     assert str(file) in line and said in line
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("question,query\na,SELECT 1\nb,\n", "table.csv:3: 'query' is empty"),
+        ("question,query\na,DROP TABLE pet\n", "table.csv:2: 'query' is not one statement"),
+    ],
+)
+def test_a_table_that_cannot_be_imported(
+    small_spider: Path, tmp_path: Path, refused: Callable[..., str], table: str, said: str
+) -> None:
+    (tmp_path / "table.csv").write_text(table)
+    farm = small_spider / "database" / "farm" / "farm.sqlite"
+    arguments = ("--pairs", tmp_path / "table.csv", "-o", tmp_path / "own")
+    assert said in refused("data", "import", "--db", farm, *arguments)
+    hidden = refused("data", "import", "--db", "mysql://me:secret@host/db", *arguments)
+    assert "holds a password" in hidden and "secret" not in hidden
 
 
 @pytest.mark.parametrize("command", ["score", "export", "run"])
@@ -491,6 +510,40 @@ def test_export_as_json(small_spider: Path, tmp_path: Path) -> None:
     }
 
 
+def test_import_as_json_and_what_it_made_is_scored(small_spider: Path, tmp_path: Path) -> None:
+    table = tmp_path / "table.tsv"
+    rows = [f"Question {n}?\t{query}\tme" for n, query in enumerate(GOLD)]
+    table.write_text("\n".join(["question\tquery\tauthor", *rows, rows[0]]))
+    database = small_spider / "database" / "farm" / "farm.sqlite"
+    out = tmp_path / "own"
+    result = call("data", "import", "--db", database, "--pairs", table, "-o", out, "--json")
+    assert json.loads(result.stdout) == {
+        "directory": str(out),
+        "db_id": "farm",
+        "questions": 6,
+        "splits": {"train": 4, "dev": 1, "test": 1},
+        "duplicates": 1,
+        "ignored": ["author"],
+    }
+    assert "1 rows say the same as one before and were left out" in result.stderr
+    assert "passed over: author" in result.stderr
+    (tmp_path / "p.sql").write_text("\n".join(["SELECT 42"] * 4))
+    found = only_json(
+        "score", "--data", f"pairs:{out}", "--split", "train", "--predictions", tmp_path / "p.sql"
+    )
+    assert (found["n"], found["scored"], found["ex"]) == (4, 4, 0.0)
+
+
+def test_import_for_people(small_spider: Path, tmp_path: Path) -> None:
+    table = tmp_path / "table.jsonl"
+    table.write_text("\n".join(json.dumps({"question": q, "query": q}) for q in GOLD))
+    database = small_spider / "database" / "farm" / "farm.sqlite"
+    result = call("data", "import", "--db", database, "--pairs", table, "-o", tmp_path / "own")
+    assert result.stdout == (
+        f"train 4, dev 1, test 1 questions about farm; use --data pairs:{tmp_path / 'own'}\n"
+    )
+
+
 def test_the_schema_as_json() -> None:
     assert "learning" in only_json("config", "schema")["properties"]
     assert json.loads(call("config", "schema").stdout) == only_json("config", "schema")
@@ -580,6 +633,19 @@ def test_a_database_that_is_damaged_inside_is_named_with_what_it_costs(
     result = call(*arguments, "--predictions", predictions)
     assert f"damaged inside, so that gold fails: {file} (6); 6 questions count" in result.stderr
     assert only_json(*arguments, "--predictions", predictions)["damaged"] == {"farm": 6}
+
+
+def test_a_score_of_nothing_says_so(small_bird: Path, predictions: Path) -> None:
+    shutil.rmtree(small_bird / "dev_20240627" / "dev_databases")
+    predictions.write_text("SELECT 1\n" * 8)
+    result = call(
+        "score", "--data", f"bird:{small_bird}", "--split", "dev", "--predictions", predictions
+    )
+    assert result.exit_code == 0
+    assert "no EX: nothing could be judged" in result.stdout and "0.00%" not in result.stdout
+    assert "8 of 8 questions cannot be executed" in result.stderr
+    assert "none can be judged" in result.stderr
+    assert "no folder dev_databases beside" in result.stderr
 
 
 def test_the_table_of_rounds_fits_a_log(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,8 @@ import typer
 
 from exspin.cli import app
 from exspin.config import Config, config_schema, load_config
+from exspin.data import parse_spec
+from exspin.errors import DataError
 from exspin.presets import PRESETS
 from exspin.records import Outcome
 
@@ -140,6 +142,31 @@ def test_the_example_of_the_configuration_page_is_one(
     (tmp_path / "run.yaml").write_text(example)
     monkeypatch.setenv("EXSPIN_DATA", "/data")
     assert load_config(tmp_path / "run.yaml").data == "spider:/data/spider"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda p: p.name)
+def test_every_configuration_is_one_and_names_its_command(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXSPIN_DATA", "/data")
+    assert parse_spec(load_config(path).data).folder
+    assert f"exspin run configs/{path.name}" in path.read_text("utf-8")
+
+
+# --- data -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_specs_has_every_kind_with_its_splits() -> None:
+    rows = re.findall(
+        r"^\| `([\w-]+)(?::PATH)?` \| ((?:`[\w-]+`,? ?)+)\|", text_of("docs/data.md"), re.M
+    )
+    table = {kind: tuple(re.findall("`(.+?)`", splits)) for kind, splits in rows if "," in splits}
+    kinds = ("builtin", "spider:x", "spider-syn:x", "bird:x", "pairs:x")
+    known = {parse_spec(kind).kind: parse_spec(kind).splits for kind in kinds}
+    assert {kind: table[kind] for kind in known} == known
+    with pytest.raises(DataError) as error:
+        parse_spec("?")
+    assert str(error.value).endswith(f"Known: {', '.join(known)}")
 
 
 # --- words, files, links --------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ ROOT = Path(exspin.__file__).parent
 
 # docs/architecture.md draws the same floors. A name stands for the module or for everything in the folder.
 FLOORS = [
-    ["errors", "records", "ledger", "progress", "statistics"],
+    ["errors", "records", "environment", "ledger", "progress", "statistics"],
     ["config", "presets", "data", "sql"],
     ["hints", "prompt", "tiny_tokenizer", "hub", "model"],
     ["generate", "feedback"],

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exspin import prompt as prompt_module
 from exspin.config import PromptConfig
 from exspin.data import load
 from exspin.errors import DataError, ModelError
@@ -82,6 +85,29 @@ def test_evidence_stands_before_the_question_and_lines_stay_lines() -> None:
     prompt = render(asked, SCHEMA, config=config(), count_tokens=len)
     rest = prompt.text[prompt.prefix_chars :]
     assert rest == "evidence: a b\nquestion: How many ? sql: SELECT 1\nsql:"
+
+
+def test_the_meaning_of_values_stands_with_the_comment_and_is_left_out_first() -> None:
+    noted = replace(
+        SCHEMA,
+        tables=tuple(
+            replace(
+                table,
+                columns=tuple(
+                    replace(c, values="years" if c.name in ("order", "day") else "")
+                    for c in table.columns
+                ),
+            )
+            for table in SCHEMA.tables
+        ),
+    )
+    whole = render(example(), noted, config=config(), count_tokens=len)
+    assert '"order" int (of appearance; values: years): 52 | 32)' in whole.text
+    assert "day date (values: years): 2014-01-01" in whole.text
+    shorter = config(len(FULL) + 40)  # room for a question of ordinary length with it
+    prompt = render(example(), noted, config=shorter, count_tokens=len)
+    assert (prompt.text, prompt.trimmed) == (FULL, ("values: all",))
+    assert str(trim_report([whole, prompt])) == "1 of 2 prompts trimmed: values in 1"
 
 
 def test_fewer_sample_values_by_configuration_are_no_trimming() -> None:
@@ -221,7 +247,14 @@ def test_the_report_counts_prompts_by_what_they_lost() -> None:
 def test_the_signature_changes_with_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
     before = signature()
     assert signature() == before
-    monkeypatch.setattr("exspin.prompt._question_block", lambda e: f"Q: {e.question}\nsql:")
+    with monkeypatch.context() as patch:
+        patch.setattr("exspin.prompt._question_block", lambda e: f"Q: {e.question}\nsql:")
+        assert signature() != before
+    seen = re.compile("values: (in euro)")
+    right = prompt_module._column_text
+    monkeypatch.setattr(
+        prompt_module, "_column_text", lambda *given: seen.sub(r"\1", right(*given))
+    )
     assert signature() != before
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from exspin.data import Split, load
 from exspin.errors import ConfigError, DataError, RunError
-from exspin.records import Database, Example, Outcome
-from exspin.scoring import read_predictions, score
+from exspin.records import Database, Example, Outcome, Verdict
+from exspin.scoring import read_predictions, score, summarise
 from exspin.sql.execute import Executor, Job
 
 GOLDS = [
@@ -103,6 +103,18 @@ def test_the_json_has_the_promised_keys_and_parts_add_up(split: Split, tmp_path:
         assert sum(part["scored"] for part in parts.values()) == 3
     assert row["by_hardness"]["easy"]["n"] == 5
     assert json.loads(json.dumps(row)) == row
+
+
+def test_hardness_goes_from_easy_to_hard_and_keeps_labels_of_others() -> None:
+    names = ["unknown", "zig", "challenging", "extra", "moderate", "easy", "alt", "simple"]
+    examples = [
+        Example(str(n), n, "db", "?", "SELECT 1", hardness="" if name == "unknown" else name)
+        for n, name in enumerate(names)
+    ]
+    verdicts = [Verdict(e.example_id, 0, Outcome.MATCH, "", "SELECT 1") for e in examples]
+    found = summarise(verdicts, examples, "default").by_hardness
+    assert list(found) == ["easy", "extra", "simple", "moderate", "challenging", "alt", "zig", "unknown"]  # fmt: skip
+    assert sum(part.n for part in found.values()) == len(names)
 
 
 def test_a_split_without_usable_gold_has_no_score_and_no_crash(

@@ -81,7 +81,10 @@ def _finite(value: float) -> float:
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
-Spec = Annotated[str, typer.Option("--data", help="builtin, spider:PATH or spider-syn:PATH.")]
+Spec = Annotated[
+    str,
+    typer.Option("--data", help="builtin, spider:PATH, spider-syn:PATH, bird:PATH or pairs:PATH."),
+]
 SplitName = Annotated[str, typer.Option("--split", help="A split, or several with commas.")]
 _ByComparator = typer.Option(
     "--comparator", help=f"How results are compared: {', '.join(COMPARATORS)}."
@@ -204,15 +207,15 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Score a file of predicted SQL against a split."""
-    from exspin.data import describe_missing, load
+    from exspin.data import load, remarks
     from exspin.feedback import describe_damaged
     from exspin.scoring import score as score_
     from exspin.sql.execute import Limits
 
     _check_comparator(comparator)
     questions = load(data, split)
-    if missing := describe_missing(questions):
-        stderr.print(missing, markup=False)
+    for remark in remarks(questions):
+        stderr.print(remark, markup=False)
     with Terminal(stderr) as progress, progress.bar("scoring", len(questions.examples)) as advance:
         result = score_(
             questions,
@@ -296,6 +299,39 @@ def data_export(
     )
 
 
+@data_app.command("import")
+def data_import(
+    db: Annotated[
+        str, typer.Option("--db", help="URL, or the path of an SQLite file; $NAME is kept.")
+    ],
+    pairs: Annotated[
+        Path, typer.Option("--pairs", help="CSV, TSV or JSONL with question and query.")
+    ],
+    output: Annotated[Path, typer.Option("-o", help="A new or empty directory.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make a data set of your own questions on one database: `--data pairs:DIR` takes it."""
+    from exspin.data.importing import import_pairs
+
+    made = import_pairs(db, pairs, output)
+    if made.duplicates:
+        stderr.print(
+            f"{pairs}: {made.duplicates} rows say the same as one before and were left out",
+            markup=False,
+        )
+    if made.ignored:
+        stderr.print(f"{pairs}: passed over: {', '.join(made.ignored)}", markup=False)
+    if as_json:
+        _print_json(made.to_json())
+        return
+    counts = ", ".join(f"{name} {count}" for name, count in made.splits.items())
+    stdout.print(
+        f"{counts} questions about {made.db_id}; use --data pairs:{made.directory}",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
 def _check_comparator(name: str) -> None:
     if name not in COMPARATORS:
         raise ConfigError(f"--comparator {name!r}: known are {', '.join(COMPARATORS)}")
@@ -310,8 +346,13 @@ def _print_score(score: Any, as_json: bool) -> None:
         _print_json({**score.to_json(), "seconds": round(_seconds_since_start(), 3)})
         return
     low, high = score.ci95
+    rate = (
+        f"EX {score.ex:.2%}  (95 % interval {low:.2%} to {high:.2%})"
+        if score.scored
+        else "no EX: nothing could be judged"
+    )
     stdout.print(
-        f"EX {score.ex:.2%}  (95 % interval {low:.2%} to {high:.2%}), comparator {score.comparator}: "
+        f"{rate}, comparator {score.comparator}: "
         f"{score.outcomes['match']} of {score.scored} scored, {score.gold_unusable} of {score.n} not usable",
         soft_wrap=True,
     )
@@ -321,7 +362,7 @@ def _print_score(score: Any, as_json: bool) -> None:
     stdout.print(outcomes)
     hardness = Table("hardness", "scored", "EX")
     for name, part in score.by_hardness.items():
-        hardness.add_row(name, str(part.scored), f"{part.ex:.2%}")
+        hardness.add_row(name, str(part.scored), f"{part.ex:.2%}" if part.scored else "–")
     stdout.print(hardness)
 
 

@@ -2,13 +2,12 @@
 
 Every key has its meaning beside it; `exspin config schema` prints this tree as JSON Schema. A schedule is one number
 or a list with one number a round (the last one is kept for later rounds). Below `cli.py` nothing reads the
-environment, with one exception stated here: `$NAME` in `data` is expanded when a configuration is read.
+environment, with the exceptions that `environment.py` states: `$NAME` in `data` is filled in when a configuration is read.
 """
 
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from exspin.environment import NotSet, expand
 from exspin.errors import ConfigError
 
 PRESETS = ("sft", "spin", "exspin", "exspin-anchored")
@@ -179,7 +179,9 @@ class FeedbackConfig(_Section):
 class Config(_Section):
     """Everything a run depends on. The defaults are the built-in example on two CPU cores."""
 
-    data: str = Field("builtin", description="SPEC: builtin, spider:PATH, spider-syn:PATH")
+    data: str = Field(
+        "builtin", description="SPEC: builtin, spider:PATH, spider-syn:PATH, bird:PATH, pairs:PATH"
+    )
     model: str = Field("tiny", description="tiny (made here), a local directory or a hub id")
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
         0, description="of weights, data order, selection and sampling"
@@ -325,12 +327,10 @@ def _set(values: dict[str, Any], override: str) -> None:
 
 
 def _expand(spec: str) -> str:
-    expanded = os.path.expandvars(spec)
-    if missing := re.search(r"\$\{?(\w+)", expanded):
-        raise ConfigError(
-            f"data: {spec!r} needs the environment variable {missing[1]}, which is not set"
-        )
-    return expanded
+    try:
+        return expand(spec)
+    except NotSet as error:
+        raise ConfigError(f"data: {spec!r} {error}") from error
 
 
 def _explain(error: ValidationError) -> str:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exspin.config import Config, FeedbackConfig, GenerationConfig, PromptConfig
-from exspin.data import Split, describe_missing, load, with_hardness
+from exspin.data import Split, load, remarks, with_hardness
+from exspin.data.descriptions import Descriptions, described
 from exspin.errors import ModelError
 from exspin.feedback import describe_damaged, judge
 from exspin.generate import Decoding, Sampler
@@ -54,13 +55,20 @@ def make_prompts(
     examples: Sequence[Example],
     databases: Mapping[str, Database],
     config: PromptConfig,
+    descriptions: Mapping[str, Descriptions] | None = None,
 ) -> list[Prompt]:
     """The prompts of these examples, in their order, for the model this tokenizer belongs to.
 
+    `descriptions` by db_id are what documents beside a database say of its columns.
     Without a tokenizer (there is none yet) nothing is trimmed and no chat template applied. Raises `DataError` for a question that does not fit, `DatabaseError` for a database that cannot be read.
     """
     names = dict.fromkeys(example.db_id for example in examples)
-    schemas = {name: read_schema(databases[name], config.sample_values) for name in names}
+    schemas = {
+        name: described(
+            read_schema(databases[name], config.sample_values), (descriptions or {}).get(name, {})
+        )
+        for name in names
+    }
 
     if tokenizer is None:
         return render_all(examples, schemas, config, lambda _: 0)
@@ -169,8 +177,8 @@ def evaluate(
     resolve_device(config.device)
     check_source(model)
     data = with_hardness(data)
-    if missing := describe_missing(data):
-        show.say(missing)
+    for remark in remarks(data):
+        show.say(remark)
     set_threads(config.threads)
     policy = load_policy(model, device=config.device, dtype=config.dtype)
     notes = load_notes(Path(model)) if Path(model).is_dir() else {}
@@ -179,7 +187,9 @@ def evaluate(
             f"{model}: trained with prompts of another version of exspin; its score may suffer"
         )
     prompt_config = PromptConfig.model_validate(notes.get("prompt", config.prompt.model_dump()))
-    prompts = make_prompts(policy.tokenizer, data.usable(), data.databases, prompt_config)
+    prompts = make_prompts(
+        policy.tokenizer, data.usable(), data.databases, prompt_config, data.descriptions
+    )
     show.say(str(trim_report(prompts)))
     answer_tokens = int(notes.get("max_new_tokens", config.generation.max_new_tokens))
     names = notes.get("names", config.generation.names)

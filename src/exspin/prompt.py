@@ -10,10 +10,11 @@
 The schema comes first, so all questions of one database share it and its key-value cache. Names stand exactly as SQL
 spells them. What does not fit `max_tokens` is left out in this order, and every step is recorded in `Prompt.trimmed`:
 
-1. sample values: one a column, then none;
-2. comments;
-3. columns that are no key, from the end of the table that is widest at the time;
-4. tables, from the end, with the foreign keys they are part of.
+1. what is said of the meaning of values (`Column.values`; only where documents beside a database say it);
+2. sample values: one a column, then none;
+3. comments;
+4. columns that are no key, from the end of the table that is widest at the time;
+5. tables, from the end, with the foreign keys they are part of.
 
 A prompt depends on its own question, its database, the configuration and the tokenizer alone, never on which other
 questions are rendered with it. To keep the schema equal across questions all the same, it is trimmed to leave room for
@@ -81,7 +82,9 @@ class TrimReport:
 
     prompts: int
     trimmed: int
-    steps: Mapping[str, int]  # "samples", "comments", "columns", "tables" → prompts that lost some
+    steps: Mapping[
+        str, int
+    ]  # "values", "samples", "comments", "columns", "tables" → prompts that lost some
 
     def __str__(self) -> str:
         if not self.trimmed:
@@ -135,8 +138,11 @@ def _column_text(column: Column, table: Table, keys: frozenset[str], view: _View
         text += f" {type_name}"
     if table.primary_key == (column.name,):
         text += " primary key"
-    if view.comments and column.comment:
-        text += f" ({column.comment})"
+    notes = [column.comment] if view.comments and column.comment else []
+    if view.values and column.values:
+        notes.append(f"values: {column.values}")
+    if notes:
+        text += f" ({'; '.join(notes)})"
     samples = column.samples[: view.samples]
     # the numbers of a key are arbitrary and cost tokens
     if samples and not (column.name in keys and all(map(_NUMBER.fullmatch, samples))):
@@ -176,7 +182,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 # --- trimming -----------------------------------------------------------------------------------------------------
 
-_KINDS = ("samples", "comments", "columns", "tables")
+_KINDS = ("values", "samples", "comments", "columns", "tables")
 
 
 @dataclass(frozen=True)
@@ -204,6 +210,7 @@ class _Step:
 class _View:
     """What of a schema is shown after some steps."""
 
+    values: bool
     samples: int
     comments: bool
     tables: tuple[tuple[Table, tuple[Column, ...]], ...]
@@ -222,6 +229,8 @@ def _key_columns(schema: Schema) -> dict[str, frozenset[str]]:
 def _steps(schema: Schema, samples: int, keys: Mapping[str, frozenset[str]]) -> list[_Step]:
     """Everything that can be left out, in order; after all steps no schema is left."""
     steps = []
+    if any(c.values for t in schema.tables for c in t.columns):
+        steps.append(_Step("values"))
     shown = max((len(c.samples) for t in schema.tables for c in t.columns), default=0)
     if min(shown, samples) > 1:
         steps.append(_Step("samples", left=1))
@@ -246,11 +255,13 @@ def _steps(schema: Schema, samples: int, keys: Mapping[str, frozenset[str]]) -> 
 def _apply(
     schema: Schema, samples: int, keys: Mapping[str, frozenset[str]], steps: Sequence[_Step]
 ) -> _View:
-    comments = True
+    values = comments = True
     gone_columns = set()
     gone_tables = set()
     for step in steps:
         match step.kind:
+            case "values":
+                values = False
             case "samples":
                 samples = step.left
             case "comments":
@@ -260,6 +271,7 @@ def _apply(
             case _:
                 gone_tables.add(step.table)
     return _View(
+        values=values,
         samples=samples,
         comments=comments,
         tables=tuple(
@@ -371,8 +383,10 @@ class _Renderer:
 # --- a specimen with every feature, for `signature` ---------------------------------------------------------------
 
 
-def _specimen_column(name: str, type: str, *samples: str, key: bool = False) -> Column:
-    return Column(name, type, f"about {name}", primary_key=key, nullable=not key, samples=samples)
+def _specimen_column(
+    name: str, type: str, *samples: str, key: bool = False, values: str = ""
+) -> Column:
+    return Column(name, type, f"about {name}", key, not key, samples, values)
 
 
 _SPECIMEN_SCHEMA = Schema(
@@ -393,7 +407,7 @@ _SPECIMEN_SCHEMA = Schema(
             (
                 _specimen_column("no", "", "a1", "a2", key=True),
                 _specimen_column("group_id", "int", "1", key=True),
-                _specimen_column("price", "real", "1.5", "2.0"),
+                _specimen_column("price", "real", "1.5", "2.0", values="in euro"),
             ),
             primary_key=("no", "group_id"),
         ),

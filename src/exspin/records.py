@@ -81,7 +81,7 @@ class Example(_Json):
     query: str
     evidence: str = ""
     hardness: str = (
-        ""  # easy | medium | hard | extra, by Spider's rule; "" where it cannot be parsed
+        ""  # the data's own label, else Spider's easy | medium | hard | extra; "" where unknown
     )
     handwritten: bool = False
 

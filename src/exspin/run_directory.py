@@ -10,7 +10,7 @@ import platform
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -143,9 +143,13 @@ def read_run_config(path: Path) -> Config:
 
 
 def digest_split(split: Split) -> str:
-    """Digest of a split's questions and of the databases they are asked of."""
+    """Digest of a split's questions, of the databases they are asked of and of what is said about those."""
     files = {name: digest_file(db.path) for name, db in sorted(split.databases.items())}
-    return digest_json([[e.to_json() for e in split.examples], files])
+    said = [
+        [name, [[*column, *astuple(text)] for column, text in sorted(found.items())]]
+        for name, found in sorted(split.descriptions.items())
+    ]
+    return digest_json([[e.to_json() for e in split.examples], files, *([said] if said else [])])
 
 
 def versions() -> dict[str, str]:

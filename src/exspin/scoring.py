@@ -139,7 +139,9 @@ def summarise(verdicts: Sequence[Verdict], examples: Sequence[Example], comparat
         database[example.db_id].append(verdict)
     whole = _part(verdicts)
     hits = [v.outcome is Outcome.MATCH for v in verdicts if v.outcome is not Outcome.GOLD_UNUSABLE]
-    levels = ("easy", "medium", "hard", "extra", "unknown")
+    # Spider's classes and BIRD's, each from easy to hard; then what others call theirs
+    known = ("easy", "medium", "hard", "extra", "simple", "moderate", "challenging")
+    levels = (*known, *sorted(hardness.keys() - {*known, "unknown"}), "unknown")
     return Score(
         n=whole.n,
         scored=whole.scored,

@@ -19,7 +19,7 @@ from typing import Any
 
 from exspin import data as data_module
 from exspin.config import Config
-from exspin.data import Split, describe_missing, roles, select_questions, with_hardness
+from exspin.data import Split, remarks, roles, select_questions, with_hardness
 from exspin.errors import DataError
 from exspin.evaluation import (
     evaluate_split,
@@ -131,8 +131,8 @@ def _set_the_table(config: Config, show: Progress) -> tuple[_Table, Policy]:
     ]
     splits += [with_hardness(data_module.load(config.data, name)) for name in parts.tests]
     for split in splits:
-        if missing := describe_missing(split):
-            show.say(missing)
+        for remark in remarks(split):
+            show.say(remark)
     train, dev, *tests = splits
     chosen = select_questions(
         train,
@@ -142,6 +142,11 @@ def _set_the_table(config: Config, show: Progress) -> tuple[_Table, Policy]:
     )
     if not chosen:
         raise DataError(f"{config.data}: split {train.name!r} has no question that can be used")
+    if not dev.usable():
+        raise DataError(
+            f"{config.data}: split {dev.name!r}, which chooses the round, has no question that can be used; "
+            f"put its databases in place: {', '.join(sorted(dev.missing)[:5])}"
+        )
     dev = _part(dev, config.selection.dev_questions, config.seed, show)
     tests = [_part(test, config.selection.test_questions, config.seed, show) for test in tests]
     show.say(
@@ -153,10 +158,18 @@ def _set_the_table(config: Config, show: Progress) -> tuple[_Table, Policy]:
         show.say(f"model: tiny, made here, {start.parameters / 1e6:.1f} M parameters")
     else:
         show.say(f"model: {config.model}, {start.parameters / 1e6:.0f} M parameters")
-    prompts = make_prompts(start.tokenizer, chosen, train.databases, config.prompt)
+    prompts = make_prompts(
+        start.tokenizer, chosen, train.databases, config.prompt, train.descriptions
+    )
     test_prompts = {
         split.name: tuple(
-            make_prompts(start.tokenizer, split.usable(), split.databases, config.prompt)
+            make_prompts(
+                start.tokenizer,
+                split.usable(),
+                split.databases,
+                config.prompt,
+                split.descriptions,
+            )
         )
         for split in (dev, *tests)
     }
@@ -203,7 +216,7 @@ def _start_policy(config: Config, examples: Sequence[Example], train: Split) -> 
             lora=config.lora,
             seed=config.seed,
         )
-    texts = make_prompts(None, examples, train.databases, config.prompt)
+    texts = make_prompts(None, examples, train.databases, config.prompt, train.descriptions)
     schemas = {prompt.db_id: prompt.text[: prompt.prefix_chars] for prompt in texts}
     questions = (p.text[p.prefix_chars :] + e.query for p, e in zip(texts, examples, strict=True))
     return make_tiny(
@@ -433,7 +446,7 @@ class _Play:
                 self.place.path / "splits" / f"{split.name}.jsonl",
                 map(Example.to_json, split.examples),
             )
-        said = [line for split in (train, *table.tests) if (line := describe_missing(split))]
+        said = [line for split in (train, *table.tests) for line in remarks(split)]
         write_json(
             self.place.path / "table.json",
             {

@@ -90,3 +90,13 @@ def test_joined_splits_count_on(small_spider: Path) -> None:
     assert both.name == "dev,heldout"
     assert [e.index for e in both.examples] == list(range(18))
     assert both.missing == {"lost": 6} and set(both.databases) == {"farm", "aircraft"}
+
+
+def test_a_database_on_a_server_cannot_be_copied(tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "test.jsonl").write_text('{"question": "?", "query": "SELECT 1", "db_id": "a"}')
+    (folder / "databases.yaml").write_text("a: postgresql://me@host/db")
+    with pytest.raises(DataError, match="'a' is not an SQLite file and cannot be copied"):
+        export(f"pairs:{folder}", "test", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

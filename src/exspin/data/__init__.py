@@ -1,4 +1,4 @@
-"""Questions with their gold SQL and databases, by SPEC: `builtin`, `spider:PATH`, `spider-syn:PATH`.
+"""Questions with their gold SQL and databases, by SPEC: `builtin`, `spider:PATH`, `spider-syn:PATH`, `bird:PATH`, `pairs:PATH`.
 
 Loading checks every row and every database once and names file and line of what is wrong, so that later stages may
 trust what they get. It runs no query: whether gold SQL works is the audit's question.
@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from exspin.data import bird, pairs
 from exspin.data.builtin import SPLITS as BUILTIN_SPLITS
 from exspin.data.builtin import load_builtin
 from exspin.data.spider import SPIDER, SPIDER_SYN, load_spider
-from exspin.data.splits import Split, describe_missing, joined, select_questions
+from exspin.data.splits import Split, describe_missing, joined, remarks, select_questions
 from exspin.errors import DataError
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "describe_missing",
     "load",
     "parse_spec",
+    "remarks",
     "roles",
     "select_questions",
     "with_hardness",
@@ -33,6 +35,8 @@ _LAYOUTS = {"spider": SPIDER, "spider-syn": SPIDER_SYN}
 _SPLITS = {
     "builtin": BUILTIN_SPLITS,
     **{kind: tuple(layout.files) for kind, layout in _LAYOUTS.items()},
+    "bird": bird.SPLITS,
+    "pairs": pairs.SPLITS,
 }
 
 
@@ -68,15 +72,19 @@ def parse_spec(spec: str) -> Spec:
             raise DataError(f"data {spec!r}: builtin takes no path; write builtin")
         return Spec(kind, None)
     if not folder or "\0" in folder:
-        raise DataError(f"data {spec!r}: needs the folder of the release, as in {kind}:PATH")
+        raise DataError(f"data {spec!r}: needs a folder, as in {kind}:PATH")
     return Spec(kind, Path(folder))
 
 
 def roles(spec: str) -> Roles:
     """Which splits of this SPEC a run learns from, chooses by and reports."""
-    if parse_spec(spec).kind == "builtin":
+    parsed = parse_spec(spec)
+    if parsed.folder is None:
         return Roles("train", "dev", ("test", "test-hand", "test-unseen"))
-    return Roles("fit", "heldout", ("dev",))
+    if parsed.kind == "pairs":
+        return Roles(*pairs.pairs_roles(parsed.folder))
+    tests = (bird.reported_split(parsed.folder) if parsed.kind == "bird" else "dev",)
+    return Roles("fit", "heldout", tests)
 
 
 def load(spec: str, split: str, *, cache: str | Path | None = None) -> Split:
@@ -84,7 +92,8 @@ def load(spec: str, split: str, *, cache: str | Path | None = None) -> Split:
     directory.
 
     Raises `DataError` for the SPEC, the split's name, a file or a row; `DatabaseError` for a database file that is there
-    and cannot be used. Databases that are not there at all are listed in `Split.missing`: see `describe_missing`.
+    and cannot be used. Databases that are not there at all are listed in `Split.missing`; `remarks` says that and all else
+    that is to be said of a split.
     """
     parsed = parse_spec(spec)
     cache = None if cache is None else Path(cache)
@@ -94,6 +103,10 @@ def load(spec: str, split: str, *, cache: str | Path | None = None) -> Split:
         raise DataError(f"data {spec!r}: {_unknown('split', split, parsed.splits)}")
     if parsed.folder is None:
         return load_builtin(split, cache)
+    if parsed.kind == "bird":
+        return bird.load_bird(parsed.folder, split)
+    if parsed.kind == "pairs":
+        return pairs.load_pairs(parsed.folder, split)
     return load_spider(_LAYOUTS[parsed.kind], parsed.folder, split)
 
 

@@ -58,7 +58,7 @@ def find_databases(root: Path, rows: Iterable[Row]) -> tuple[dict[str, Database]
     for db_id, row in first.items():
         if db_id in folders:
             path = root / db_id / f"{db_id}.sqlite"
-            _stay_inside(root, path)
+            stay_inside(root, path)
             check_sqlite(path)
             found[db_id] = Database.sqlite(db_id, path)
         elif db_id.lower() in lowered:
@@ -71,9 +71,12 @@ def find_databases(root: Path, rows: Iterable[Row]) -> tuple[dict[str, Database]
     return found, missing
 
 
-def check_sqlite(path: Path) -> None:
-    """Raise `DatabaseError` unless the file is a whole SQLite database with tables. Reads the header and the schema."""
-    cure = f"fetch it again, or remove the folder {path.parent} to leave its questions out"
+def check_sqlite(path: Path, cure: str = "") -> None:
+    """Raise `DatabaseError` unless the file is a whole SQLite database with tables. Reads the header and the schema.
+
+    `cure` is what to do about a file that is none, in words for the user.
+    """
+    cure = cure or f"fetch it again, or remove the folder {path.parent} to leave its questions out"
     try:
         if not path.is_file():
             what = "is not a file" if path.exists() else "does not exist though its folder does"
@@ -117,7 +120,8 @@ def _size_by_header(head: bytes) -> int:
     return (65_536 if page == 1 else page) * (pages if in_header else 1)
 
 
-def _stay_inside(root: Path, path: Path) -> None:
+def stay_inside(root: Path, path: Path) -> None:
+    """Raise `DatabaseError` where a link leads out of the folder."""
     try:
         inside = path.resolve().is_relative_to(root.resolve())
     except (OSError, RuntimeError) as error:  # RuntimeError: links that go in a circle

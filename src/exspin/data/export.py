@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from exspin.data import load, with_hardness
-from exspin.errors import RunError
+from exspin.errors import DataError, RunError
 from exspin.ledger import unwritable, write_jsonl
+from exspin.records import SQLITE_PREFIX
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,13 @@ def export(spec: str, split: str, directory: str | Path) -> Export:
     """
     directory = Path(directory)
     whole = load(spec, split)  # also checks that the splits do not overlap
+    for name, database in whole.databases.items():
+        if not database.url.startswith(SQLITE_PREFIX):
+            raise DataError(
+                f"{spec}: database {name!r} is not an SQLite file and cannot be copied; export splits on SQLite alone"
+            )
     parts = [with_hardness(load(spec, name.strip())) for name in split.split(",")]
-    made = _make_empty(directory)
+    made = make_empty(directory)
     files = [directory / f"{part.name}.jsonl" for part in parts]
     try:
         (directory / "databases").mkdir()
@@ -63,12 +70,12 @@ def export(spec: str, split: str, directory: str | Path) -> Export:
                 ),
             )
     except (OSError, RunError) as error:
-        _take_back(directory, files, made)
+        take_back(directory, files, made)
         raise error if isinstance(error, RunError) else unwritable(directory, error) from error
     return Export(tuple(files), len(whole.examples), len(whole.databases), len(whole.missing))
 
 
-def _make_empty(directory: Path) -> bool:
+def make_empty(directory: Path) -> bool:
     """Make the directory; False where it was there, empty."""
     try:
         directory.mkdir(parents=True)
@@ -83,7 +90,8 @@ def _make_empty(directory: Path) -> bool:
         raise unwritable(directory, error) from error
 
 
-def _take_back(directory: Path, files: list[Path], made: bool) -> None:
+def take_back(directory: Path, files: Sequence[Path], made: bool) -> None:
+    """Undo what was begun in a directory from `make_empty`."""
     shutil.rmtree(directory / "databases", ignore_errors=True)
     for file in files:
         file.unlink(missing_ok=True)

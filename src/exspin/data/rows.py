@@ -1,11 +1,12 @@
 """Rows of an example file (a JSON array, or JSON Lines), each with the line it begins on.
 
 Stricter than `json.load`: no NaN, no key twice, nothing that is not text in disguise (pickle, gzip, a Git LFS
-pointer), so that a mistake is met here, with file and line, and not in the middle of a run.
+pointer), nothing past a stated length, so that a mistake is met here, with file and line, and not in the middle of a run.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from exspin.errors import DataError
+
+LONGEST_LINE = 10_000_000  # bytes of one line of JSON Lines
+LONGEST_TEXT = 1_000_000  # characters of one field
 
 
 @dataclass(frozen=True)
@@ -33,11 +37,23 @@ class Row:
             raise DataError(
                 f"{self.where}: field {field!r} is missing; the row has {', '.join(self.values) or 'no fields'}"
             )
+        value = self._checked(field)
+        if not value.strip():
+            raise DataError(f"{self.where}: {field!r} is empty; fill it in or remove the row")
+        return value
+
+    def optional_text(self, field: str) -> str:
+        """A field that may be absent, null or empty: all of them are ""."""
+        return "" if self.values.get(field) is None else self._checked(field)
+
+    def _checked(self, field: str) -> str:
         value = self.values[field]
         if not isinstance(value, str):
             raise DataError(f"{self.where}: {field!r} is {json.dumps(value)[:40]}, expected text")
-        if not value.strip():
-            raise DataError(f"{self.where}: {field!r} is empty; fill it in or remove the row")
+        if len(value) > LONGEST_TEXT:
+            raise DataError(
+                f"{self.where}: {field!r} has {len(value):,} characters, more than {LONGEST_TEXT:,}; shorten it or remove the row"
+            )
         if not value.isascii():
             try:
                 value.encode()
@@ -50,7 +66,7 @@ class Row:
 
 def read_array(path: Path) -> list[Row]:
     """Read a file that is one JSON array of objects."""
-    text = _read_text(path)
+    text = read_text(path)
     position = _skip_space(text, 0)
     if text[position] != "[":
         raise DataError(
@@ -63,15 +79,50 @@ def read_array(path: Path) -> list[Row]:
 
 
 def read_lines(path: Path) -> list[Row]:
-    """Read a file with one JSON object a line; blank lines are skipped."""
-    rows = [
-        Row(path, number, _object_at(path, line, 0, number)[0])
-        for number, line in enumerate(_read_text(path).split("\n"), 1)
-        if line.strip()
-    ]
+    """Read a file with one JSON object a line; blank lines are skipped. No more than one line is in memory beside the rows."""
+    rows: list[Row] = []
+    try:
+        with path.open("rb") as file:
+            if wrong := what_it_is(file.read(64)):
+                raise DataError(f"{path}: {wrong}; expected JSON")
+            file.seek(0)
+            for number in itertools.count(1):
+                raw = file.readline(LONGEST_LINE + 1)
+                if len(raw) > LONGEST_LINE:
+                    raise DataError(
+                        f"{path}:{number}: the line is longer than {LONGEST_LINE:,} bytes; give one example a line"
+                    )
+                if not raw:
+                    break
+                line = _decoded(path, raw, number).strip()
+                if line.startswith("["):
+                    raise DataError(
+                        f"{path}:{number}: a JSON array; expected JSON Lines, one example in braces a line"
+                    )
+                if line:
+                    rows.append(Row(path, number, _object_alone(path, line, number)))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     if not rows:
         raise DataError(f"{path}: holds no examples; give a file with at least one")
     return rows
+
+
+def _decoded(path: Path, raw: bytes, line: int) -> str:
+    """One line, or a whole file, as text; `line` is the number of its first line."""
+    try:
+        return raw.decode("utf-8-sig" if line == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        line += raw.count(b"\n", 0, error.start)
+        raise DataError(f"{path}:{line}: not UTF-8 text; save the file as UTF-8") from error
+
+
+def _object_alone(path: Path, text: str, line: int) -> dict[str, Any]:
+    """The object that is all of a line."""
+    values, end = _object_at(path, text, 0, line)
+    if text[end:].strip():
+        raise DataError(f"{path}:{line}: more text after the example; give one example a line")
+    return values
 
 
 def what_it_is(head: bytes) -> str:
@@ -90,18 +141,15 @@ def what_it_is(head: bytes) -> str:
     return ""
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path, wanted: str = "JSON") -> str:
+    """The text of a file that is UTF-8 and not empty. Raises `DataError` that says what it is instead of `wanted`."""
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     if wrong := what_it_is(raw[:64]):
-        raise DataError(f"{path}: {wrong}; expected JSON")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}:{line}: not UTF-8 text; save the file as UTF-8") from error
+        raise DataError(f"{path}: {wrong}; expected {wanted}")
+    text = _decoded(path, raw, 1)
     if not text.strip():
         raise DataError(f"{path}: holds no examples; give a file with at least one")
     return text
@@ -137,7 +185,7 @@ def _object_at(path: Path, text: str, position: int, line: int) -> tuple[dict[st
         value, end = _DECODER.raw_decode(text, _skip_space(text, position))
     except json.JSONDecodeError as error:
         bad_line = line + text.count("\n", position, error.pos)
-        cut = "; the file is cut off" if error.pos >= len(text.rstrip()) else ""
+        cut = "; it is cut off here" if error.pos >= len(text.rstrip()) else ""
         raise DataError(f"{path}:{bad_line}: not JSON ({error.msg}){cut}") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}:{line}: {_first_line(error)}") from error

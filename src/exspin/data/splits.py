@@ -10,9 +10,10 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
+from exspin.data.descriptions import Descriptions
 from exspin.errors import DataError
 from exspin.ledger import digest_bytes
 from exspin.records import Database, Example
@@ -27,6 +28,8 @@ class Split:
     examples: tuple[Example, ...]
     databases: Mapping[str, Database]  # those that are there and pass as SQLite files
     missing: Mapping[str, int]  # db_id of a database that is not there → number of its questions
+    descriptions: Mapping[str, Descriptions] = field(default_factory=dict)  # by db_id
+    warnings: tuple[str, ...] = ()  # one line each: see `remarks`
 
     def usable(self) -> tuple[Example, ...]:
         """The questions whose database is there."""
@@ -47,9 +50,34 @@ def joined(splits: Sequence[Split]) -> Split:
             seen[example.example_id] = split.name
             examples.append(replace(example, index=len(examples)))
         missing.update(split.missing)
-    databases = {name: database for split in splits for name, database in split.databases.items()}
+    questions = Counter(question_key(example) for example in examples)
+    within = sum(len({question_key(e) for e in split.examples}) for split in splits)
+    warnings = [warning for split in splits for warning in split.warnings]
     name = ",".join(split.name for split in splits)
-    return Split(splits[0].spec, name, tuple(examples), databases, dict(missing))
+    if twice := within - len(questions):
+        warnings.append(
+            f"{splits[0].spec} {name}: {twice} questions stand in more than one of them"
+        )
+    return Split(
+        splits[0].spec,
+        name,
+        tuple(examples),
+        {name: database for split in splits for name, database in split.databases.items()},
+        dict(missing),
+        descriptions={name: text for each in splits for name, text in each.descriptions.items()},
+        warnings=tuple(dict.fromkeys(warnings)),
+    )
+
+
+def question_key(example: Example) -> tuple[str, str]:
+    """What makes two questions the same one: the database and the words, case and spacing aside."""
+    return example.db_id, " ".join(example.question.split()).casefold()
+
+
+def remarks(split: Split) -> tuple[str, ...]:
+    """Everything to be said wherever numbers of this split are shown, one line each: missing databases, warnings."""
+    missing = describe_missing(split)
+    return (*([missing] if missing else ()), *split.warnings)
 
 
 def describe_missing(split: Split) -> str | None:
@@ -62,6 +90,7 @@ def describe_missing(split: Split) -> str | None:
     return (
         f"{split.spec} {split.name}: {len(split.missing)} of {total} databases missing: {names}; "
         f"{questions} of {len(split.examples)} questions cannot be executed and count as gold_unusable"
+        + ("" if split.databases else "; none can be judged")
     )
 
 

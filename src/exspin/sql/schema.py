@@ -50,6 +50,7 @@ class Column:
     samples: tuple[
         str, ...
     ]  # distinct, in row order, one line each; never NULL, a blob or empty text
+    values: str = ""  # what its values mean, from documents beside the database
 
 
 @dataclass(frozen=True)
