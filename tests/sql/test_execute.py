@@ -15,9 +15,10 @@ import pytest
 
 from exspin.errors import ConfigError, ExspinError
 from exspin.records import Database, Outcome
+from exspin.sql.engines import Budget
+from exspin.sql.engines.sqlite import SQLite
 from exspin.sql.execute import Executor, Job, Judgement, Limits
 from exspin.sql.process import WorkerProcess
-from exspin.sql.worker import Sandbox, Source
 
 SRC = Path(__file__).parents[2] / "src"
 ENDLESS = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
@@ -76,7 +77,7 @@ def executor() -> Iterator[Executor]:
         ("SELECT abs(-9223372036854775807 - 1)", "error", "type"),
         ("DROP TABLE singer", "denied", "write"),
         ("I do not know", "not_a_query", "no_select"),
-        (ENDLESS, "timeout", "progress"),
+        (ENDLESS, "timeout", "wall"),
     ],
 )
 def test_what_a_candidate_is_worth(
@@ -304,10 +305,10 @@ def test_a_statement_begun_anew_for_text_that_is_not_utf8_has_all_its_time(tmp_p
         connection.execute("UPDATE singer SET name = CAST(x'4AFC72' AS TEXT) WHERE id = 3")
     connection.close()
     restarts: list[float] = []
-    sandbox = Sandbox(50.0, 100, 100_000, lambda: restarts.append(sandbox._deadline))
+    engine = SQLite(str(database.path), Limits(), lambda: restarts.append(engine._deadline))
     begun = time.monotonic()
     for _ in range(2):
-        assert len(sandbox.run(Source.at(str(database.path)), "SELECT name FROM singer").rows) == 3
+        assert len(engine.run("SELECT name FROM singer", Budget(50.0)).rows) == 3
     assert len(restarts) == 1  # the parent is told, once for a connection
     assert restarts[0] - begun > 50.0
 

@@ -20,8 +20,9 @@ from typing import Any, Self
 
 from exspin.records import Database, Outcome
 from exspin.sql.compare import Rule, as_executed, rule_for
+from exspin.sql.engines import Limits
 from exspin.sql.extract import Gate, gate
-from exspin.sql.process import Limits, WorkerProcess
+from exspin.sql.process import WorkerProcess
 
 __all__ = ["Executor", "Job", "Judgement", "Limits", "Result"]
 
@@ -60,7 +61,7 @@ class Result:
 class _Task:
     """One gold and its distinct candidates on one database; filled in as answers arrive."""
 
-    path: str
+    database: Database
     gold: str
     rule: Rule
     candidates: dict[str, int] = field(default_factory=dict)  # numbered in the order of execution
@@ -69,6 +70,10 @@ class _Task:
     gold_ran: bool = False  # in the worker that has the task now
     losses: int = 0  # workers lost, not timed out, since the last candidate was judged
     jobs: int = 0  # that wait for this task
+
+    @property
+    def url(self) -> str:
+        return self.database.url
 
     @property
     def finished(self) -> bool:
@@ -128,7 +133,7 @@ class Executor:
         try:
             for task in self._work(plan.tasks):
                 if task.unusable is not None and task.unusable.detail in _EXPENSIVE:
-                    self._unusable[task.path, task.gold] = task.unusable
+                    self._unusable[task.url, task.gold] = task.unusable
                 report(task.jobs)
         except BaseException:
             self._kill()  # workers are in the middle of something
@@ -143,8 +148,8 @@ class Executor:
         lost = Judgement(Outcome.INFRA)
         try:
             for _ in range(2):
-                worker = self._worker(0)
-                worker.send({"path": str(database.path), "run": gated.sql})
+                worker = self._worker(0, database.kind)
+                worker.send({"url": database.url, "run": gated.sql})
                 if answer := _one_answer(worker):
                     outcome, detail, columns, rows = answer
                     cells = tuple(tuple(map(_cell, row)) for row in rows)
@@ -159,10 +164,15 @@ class Executor:
             raise
         return Result(outcome=lost.outcome, detail=lost.detail)
 
-    def _worker(self, place: int) -> WorkerProcess:
+    def _worker(self, place: int, kind: str | None = None) -> WorkerProcess:
+        """The worker in this place; with `kind`, an idle one that serves that kind of database."""
         worker = self._workers[place]
+        if worker is not None and kind not in (None, worker.kind):
+            worker.close()
+            worker = None
         if worker is None:
-            worker = self._workers[place] = WorkerProcess(self.limits)
+            assert kind is not None, "a busy worker is there"
+            worker = self._workers[place] = WorkerProcess(self.limits, kind)
         return worker
 
     def _discard(self, place: int) -> Judgement:
@@ -186,16 +196,16 @@ class Executor:
         """Run all tasks and yield each when it is finished."""
         queues = _Queues(tasks, self._owners)
         for place in range(min(len(self._workers), len(queues))):
-            self._worker(place)  # they start at the same time
+            self._worker(place, tasks[0].database.kind)  # they start at the same time
         busy: dict[int, deque[_Task]] = {}
         with selectors.DefaultSelector() as selector:
             while queues or busy:
                 for place in range(len(self._workers)):
                     if place not in busy and (batch := queues.take(place)):
                         busy[place] = batch
-                        worker = self._worker(place)
+                        worker = self._worker(place, batch[0].database.kind)
                         worker.send(
-                            {"path": batch[0].path, "tasks": [_message(task) for task in batch]}
+                            {"url": batch[0].url, "tasks": [_message(task) for task in batch]}
                         )
                         selector.register(worker.answers, selectors.EVENT_READ)
                 due = min(self._worker(place).overdue_at for place in busy)
@@ -221,12 +231,12 @@ class _Queues:
         self._batches: dict[str, deque[deque[_Task]]] = {}
         sizes: dict[str, int] = {}
         for task in tasks:
-            batches = self._batches.setdefault(task.path, deque())
-            if not batches or sizes[task.path] >= _BATCH_STATEMENTS:
+            batches = self._batches.setdefault(task.url, deque())
+            if not batches or sizes[task.url] >= _BATCH_STATEMENTS:
                 batches.append(deque())
-                sizes[task.path] = 0
+                sizes[task.url] = 0
             batches[-1].append(task)
-            sizes[task.path] += 1 + len(task.candidates)
+            sizes[task.url] += 1 + len(task.candidates)
 
     def __len__(self) -> int:
         return sum(map(len, self._batches.values()))
@@ -249,7 +259,7 @@ class _Queues:
         for task in batch:
             task.gold_ran = False
         if batch:
-            self._batches.setdefault(batch[0].path, deque()).appendleft(batch)
+            self._batches.setdefault(batch[0].url, deque()).appendleft(batch)
 
 
 class _Plan:
@@ -280,19 +290,16 @@ class _Plan:
 
     def _place(self, job: Job) -> tuple[_Task | Judgement, Judgement | None, str]:
         """The job's task (or the answer, if its gold is known to be bad), what the gate says, what is executed."""
-        path, gold, candidate = (
-            str(job.database.path),
-            self._gate(job.gold),
-            self._gate(job.candidate),
-        )
+        url = job.database.url
+        gold, candidate = self._gate(job.gold), self._gate(job.candidate)
         if gold.outcome is not None:
             return _unusable(Judgement(gold.outcome, gold.detail)), None, ""
-        if known := self._unusable.get((path, gold.sql)):
+        if known := self._unusable.get((url, gold.sql)):
             return known, None, ""
-        task = self._tasks.get((path, gold.sql))
+        task = self._tasks.get((url, gold.sql))
         if task is None:
-            task = self._tasks[path, gold.sql] = _Task(
-                path, gold.sql, rule_for(self._comparator, gold.sql)
+            task = self._tasks[url, gold.sql] = _Task(
+                job.database, gold.sql, rule_for(self._comparator, gold.sql)
             )
         task.jobs += 1
         if candidate.outcome is not None:

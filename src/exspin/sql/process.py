@@ -13,38 +13,26 @@ import selectors
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from exspin.errors import ExspinError
+from exspin.errors import ConfigError, DatabaseError, ExspinError, UserError
+from exspin.sql.engines import Limits
 
 _START_S = 60.0
 _OWN_WORK_S = 30.0  # for comparing and encoding large results, which no statement pays for
 _ENVELOPE = 1 << 20  # bytes an answer may have beside its rows
 _PACKAGE_ROOT = str(Path(__file__).parents[2])
+_REFUSALS = {"ConfigError": ConfigError, "DatabaseError": DatabaseError}
 _SERVE = "import sys; sys.path.insert(0, sys.argv[1]); from exspin.sql.worker import main; main()"
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Caps for one statement. Memory is for the worker process beyond its start; SQLite's heap may use half of it."""
-
-    timeout_s: float = 5.0
-    max_rows: int = 100_000
-    max_bytes: int = 64_000_000
-    memory_mb: int = 512
-
-    @property
-    def patience_s(self) -> float:
-        """How long the parent waits for an answer before it kills the worker."""
-        return 1.4 * self.timeout_s + 0.4
 
 
 class WorkerProcess:
     """A running worker. `send` while it is idle, then `read` until everything asked for has come back."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, kind: str) -> None:
+        self.kind = kind
         self._limits = limits
         self._start()
 
@@ -64,14 +52,7 @@ class WorkerProcess:
         self._ready = False
         self.lost = False
         self.overdue_at = time.monotonic() + _START_S
-        self._write(
-            {
-                "timeout_s": self._limits.timeout_s,
-                "max_rows": self._limits.max_rows,
-                "max_bytes": self._limits.max_bytes,
-                "memory_mb": self._limits.memory_mb,
-            }
-        )
+        self._write({"kind": self.kind, "limits": asdict(self._limits)})
 
     @property
     def overdue(self) -> bool:
@@ -86,6 +67,8 @@ class WorkerProcess:
 
     def read(self) -> list[list[Any]]:
         """The answers that have arrived since the last call; never waits. Sets `lost` at the end of the stream.
+
+        Raises `UserError` where the engine refuses to serve for a reason that the user has to mend.
 
         After the answer `["ran"]` the worker is given time of its own: its statement is over.
         """
@@ -104,6 +87,9 @@ class WorkerProcess:
             return []
         whole, newline, self._buffer = self._buffer.rpartition(b"\n")
         answers = [json.loads(line) for line in whole.split(b"\n")] if newline else []
+        if answers and answers[-1] and answers[-1][0] == "refused":
+            _, name, text = answers[-1]
+            raise _REFUSALS.get(name, UserError)(text)
         own_work = bool(answers) and answers[-1] == ["ran"]
         self.overdue_at = time.monotonic() + max(
             self._limits.patience_s, _OWN_WORK_S if own_work else 0.0
