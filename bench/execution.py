@@ -26,10 +26,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-
-from peers import name_of
 
 from exspin.data import load
 from exspin.records import Outcome
@@ -39,6 +38,7 @@ from exspin.sql.engines import Budget
 from exspin.sql.engines.sqlite import SQLite
 from exspin.sql.execute import Executor, Job, Limits
 from exspin.sql.extract import gate
+from peers import name_of
 
 SYSTEMS = {"dail-sql": "dail_sql_gpt4", "codellama": "codellama_7b_zero_shot"}
 SLOW = 0.05  # seconds on the engine: CodeLlama's two slow queries take 0.2 s, all others less than 0.02 s
@@ -80,10 +80,8 @@ def bare(wanted: Sequence[tuple[Path, str]]) -> list[float]:
         if path not in connections:
             connections[path] = sqlite3.connect(path)
             connections[path].text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
-        try:
+        with suppress(sqlite3.Error, sqlite3.Warning):
             connections[path].execute(sql).fetchall()
-        except (sqlite3.Error, sqlite3.Warning):
-            pass
         took.append(time.perf_counter() - begun)
     for connection in connections.values():
         connection.close()
@@ -119,9 +117,7 @@ def hardening(jobs: Sequence[Job]) -> float:
         for path, gold_sql, sql in pairs:
             if path not in engines:
                 engines[path] = SQLite(str(path), Limits())
-            gold, other = (
-                engines[path].run(text, Budget(30.0, 10**9)) for text in (gold_sql, sql)
-            )
+            gold, other = (engines[path].run(text, Budget(30.0, 10**9)) for text in (gold_sql, sql))
             if other.outcome is None:
                 widths = (len(gold.columns), len(other.columns))
                 compare(gold.rows, other.rows, widths, rules[gold_sql])
@@ -161,14 +157,21 @@ def peer(checkout: Path, jobs: Sequence[Job]) -> dict[str, Any]:
         for job in jobs:
             original = job.database.path
             if original not in copies:
-                place = Path(folder) / original.stem  # one folder each: test-suite runs all files of a folder
+                place = (
+                    Path(folder) / original.stem
+                )  # one folder each: test-suite runs all files of a folder
                 place.mkdir()
                 copies[original] = str(shutil.copy(original, place))
                 os.chmod(copies[original], 0o644)
         pairs = [[job.candidate or " ", job.gold, copies[job.database.path]] for job in jobs]
         file = Path(folder) / "pairs.json"
         file.write_text(json.dumps(pairs), "utf-8")
-        command = [sys.executable, str(Path(__file__).with_name("peers.py")), str(checkout), str(file)]
+        command = [
+            sys.executable,
+            str(Path(__file__).with_name("peers.py")),
+            str(checkout),
+            str(file),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{checkout}: {done.stderr.strip().splitlines()[-1]}")
@@ -217,7 +220,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
     if options.data is None:
-        parser.error("no data: set EXSPIN_DATA or give --data, the folder that holds spider/ and predictions/")
+        parser.error(
+            "no data: set EXSPIN_DATA or give --data, the folder that holds spider/ and predictions/"
+        )
     for checkout in options.peer:
         name_of(checkout)
     dail = jobs_of(options.data, "dail-sql")
@@ -250,7 +255,9 @@ def main() -> None:
     print(f"guarded against bare, processor time: {report['hardening_overhead']:+.1%}")
     for name, result in results.items():
         for other, ratio in result["ratios"].items():
-            print(f"{name}: {ratio['median']:.1f} × {other} ({ratio['low']:.1f}–{ratio['high']:.1f})")
+            print(
+                f"{name}: {ratio['median']:.1f} × {other} ({ratio['low']:.1f}–{ratio['high']:.1f})"
+            )
 
 
 if __name__ == "__main__":

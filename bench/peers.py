@@ -31,7 +31,9 @@ def name_of(checkout: Path) -> str:
         return "bird-mini-dev"
     if (checkout / "exec_eval.py").exists():
         return "test-suite-sql-eval"
-    raise SystemExit(f"{checkout}: neither BIRD mini-dev nor test-suite-sql-eval; give a checkout of one")
+    raise SystemExit(
+        f"{checkout}: neither BIRD mini-dev nor test-suite-sql-eval; give a checkout of one"
+    )
 
 
 def bird_mini_dev(checkout: Path) -> Callable[[Pairs], list[int]]:

@@ -229,7 +229,8 @@ class _Round:
     def _bury(self, place: int, batch: _Batch) -> Iterator[Task]:
         """Kill a worker that is lost or overdue; the statement it was at pays, unless one more try is owed."""
         worker = batch.worker
-        busy, cpu_s, now = worker.busy(), worker.cpu_s(), time.monotonic()
+        busy = worker.busy()
+        share = busy.share(worker.cpu_s())
         self._executor._workers[place] = None
         worker.kill()
         task, statement = batch.tasks[busy.task], batch.statement(busy.task, busy.statement)
@@ -237,7 +238,6 @@ class _Round:
             if not _try_again(task, statement):
                 yield from _record(task, statement, _answer(Outcome.INFRA, "worker_lost", ()))
             return
-        share = (cpu_s - busy.cpu_s) / max(1e-9, now - busy.begun)
         trusted = batch.alone and share >= FULL_SHARE
         counted = task.database.kind in COUNTS_OPERATIONS
         if trusted or not counted or not _set_apart(task, statement):

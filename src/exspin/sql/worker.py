@@ -54,6 +54,7 @@ class Worker:
         self._whole_budget = self._budget(limits.operations_allowed)
         self._open: OrderedDict[str, Engine] = OrderedDict()
         self._golds = Golds()
+        self._states: dict[str, Hashable | None] = {}  # of databases, looked at just now
         self._answers: list[list[Any]] = []
         self._told_at = 0.0
         self._alone = False
@@ -62,6 +63,7 @@ class Worker:
         """Everything one message asks for; a last answer, null, says that it is done."""
         url = message["url"]
         self._alone = message["alone"]
+        self._states.clear()
         self._tell()
         for number, (gold, rule, statements) in enumerate(message["tasks"]):
             engine = self._engine(url)
@@ -83,7 +85,12 @@ class Worker:
         candidates: Sequence[str],
     ) -> None:
         """One answer for each candidate, or one for the gold if that is unusable."""
-        key = (url, engine.state(), gold_sql)
+        if time.monotonic() > self._told_at + _FLUSH_S:
+            self._tell()
+            self._states.clear()
+        if url not in self._states:
+            self._states[url] = engine.state()
+        key = (url, self._states[url], gold_sql)
         found = self._golds.get(key) or self._run_gold(number, engine, key)
         if found is None:
             return
@@ -158,8 +165,7 @@ class Worker:
     def _refused(self, ran: Ran) -> list[Any]:
         """The answer for a statement that did not run."""
         if self._counts and ran.outcome is Outcome.TIMEOUT and ran.detail == "wall":
-            busy = self._desk.busy()
-            share = (time.process_time() - busy.cpu_s) / max(1e-9, time.monotonic() - busy.begun)
+            share = self._desk.busy().share(time.process_time())
             if not self._alone or share < FULL_SHARE:
                 return [AGAIN, ran.detail]
         return [ran.outcome, ran.detail]
@@ -185,6 +191,7 @@ class Worker:
             _send(_encoded([*self._answers, None] if done else self._answers))
             self._answers = []
         self._told_at = time.monotonic()
+        self._desk.note_cpu()
         signal.setitimer(signal.ITIMER_REAL, 6 * self._limits.timeout_s + 60)
 
 
