@@ -127,17 +127,30 @@ def test_a_candidate_gets_the_instructions_its_gold_allows(told: list[bytes], de
     assert {b.timeout_s for b in budgets} == {60}
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "duckdb"])
-@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "alone", "needed_share", "sure"),
+    [
+        ("sqlite", True, 0.0, True),
+        ("sqlite", True, 1000.0, False),  # something else had the processor
+        ("sqlite", False, 0.0, False),
+        ("duckdb", False, 1000.0, True),
+    ],
+)
 def test_the_clock_alone_decides_nothing_on_sqlite(
-    kind: str, alone: bool, told: list[bytes], desk: Desk
+    kind: str,
+    alone: bool,
+    needed_share: float,
+    sure: bool,
+    told: list[bytes],
+    desk: Desk,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(worker_module, "FULL_SHARE", needed_share)
     wall = Ran(outcome=Outcome.TIMEOUT, detail="wall")
     counted = Ran(outcome=Outcome.TIMEOUT, detail="operations")
     engines = Engines({"gold": ONE, "slow": wall, "long": counted})
     worker = Worker(kind, engines, Limits(), desk)
     worker.serve(message(["gold", RULE, ["slow", "long"]], alone=alone))
-    sure = alone or kind != "sqlite"
     assert answers(told) == [
         [0, 1, "timeout" if sure else "again", "wall"],
         [0, 2, "timeout", "operations"],
