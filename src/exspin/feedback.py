@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from exspin.records import Candidate, Database, Example, Outcome, Verdict
+from exspin.sql.engines import ErrorKind
 from exspin.sql.execute import Executor, Job, Judgement
 from exspin.sql.extract import extract_sql
-from exspin.sql.worker import ErrorKind
 
 _NO_DATABASE = Judgement(Outcome.GOLD_UNUSABLE, "database_missing")
 

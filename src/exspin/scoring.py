@@ -112,11 +112,13 @@ def score(
         Candidate(example.example_id, 0, text, "stop")
         for example, text in zip(data.examples, texts, strict=True)
     ]
-    examples = {example.example_id: example for example in data.examples}
     with Executor(limits, workers) as executor:
+        executor.start()
+        # while the workers start
+        graded = with_hardness(data).examples
         judged = feedback.judge(
             candidates,
-            examples,
+            {example.example_id: example for example in data.examples},
             data.databases,
             executor,
             comparator,
@@ -125,7 +127,7 @@ def score(
         )
     if verdicts is not None:
         write_verdicts(verdicts, judged, data.examples)
-    result = summarise(judged, with_hardness(data).examples, comparator)
+    result = summarise(judged, graded, comparator)
     return replace(result, seconds=time.monotonic() - started)
 
 
