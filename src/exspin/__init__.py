@@ -11,12 +11,15 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "audit": "exspin.auditing",
     "Config": "exspin.config",
     "load_config": "exspin.config",
     "load": "exspin.data",
+    "load_gold": "exspin.data",
     "run": "exspin.selfplay",
     "evaluate": "exspin.evaluation",
     "score": "exspin.scoring",
+    "score_files": "exspin.scoring",
     "report": "exspin.reporting",
     "doctor": "exspin.diagnosis",
 }
@@ -24,13 +27,16 @@ _HOME = {
 __all__ = [
     "Config",
     "__version__",
+    "audit",
     "doctor",
     "evaluate",
     "load",
     "load_config",
+    "load_gold",
     "report",
     "run",
     "score",
+    "score_files",
 ]
 
 

@@ -2,7 +2,8 @@
 
 Every key has its meaning beside it; `exspin config schema` prints this tree as JSON Schema. A schedule is one number
 or a list with one number a round (the last one is kept for later rounds). Below `cli.py` nothing reads the
-environment, with one exception stated here: `$NAME` in `data` is expanded when a configuration is read.
+environment, with one exception stated here: `$NAME` in `data` and `data_quarantine` is expanded when a configuration
+is read.
 """
 
 from __future__ import annotations
@@ -152,6 +153,9 @@ class Config(_Section):
     """Everything a run depends on. The defaults are the built-in example on two CPU cores."""
 
     data: str = Field("builtin", description="SPEC: builtin, spider:PATH, spider-syn:PATH")
+    data_quarantine: str | None = Field(
+        None, description="file of rows not to train on or score, as `exspin audit` writes it"
+    )
     model: str = Field("tiny", description="tiny (made here), a local directory or a hub id")
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
         0, description="of weights, data order, selection and sampling"
@@ -230,7 +234,9 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Conf
         config = Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{where}: {_explain(error)}") from error
-    return config.model_copy(update={"data": _expand(config.data)}).resolved()
+    named = {"data": config.data, "data_quarantine": config.data_quarantine}
+    paths = {key: _expand(key, value) for key, value in named.items() if value is not None}
+    return config.model_copy(update=paths).resolved()
 
 
 class _Yaml(yaml.SafeLoader):
@@ -264,11 +270,11 @@ def _set(values: dict[str, Any], override: str) -> None:
     target[last] = value
 
 
-def _expand(spec: str) -> str:
+def _expand(key: str, spec: str) -> str:
     expanded = os.path.expandvars(spec)
     if missing := re.search(r"\$\{?(\w+)", expanded):
         raise ConfigError(
-            f"data: {spec!r} needs the environment variable {missing[1]}, which is not set"
+            f"{key}: {spec!r} needs the environment variable {missing[1]}, which is not set"
         )
     return expanded
 

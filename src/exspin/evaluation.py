@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exspin.config import Config, FeedbackConfig, GenerationConfig, PromptConfig
-from exspin.data import Split, describe_missing, load, with_hardness
+from exspin.data import Split, describe_missing, describe_quarantined, load, with_hardness
 from exspin.errors import ModelError
 from exspin.feedback import judge
 from exspin.generate import Decoding, Sampler
@@ -106,7 +106,7 @@ def evaluate_split(
         candidates = sampler.sample(prompts, k=1, round_number=0, progress=advance)
     asked = {candidate.example_id for candidate in candidates}
     rows = list(candidates)
-    # A question that could not be asked still has its row: its missing database makes it `gold_unusable`.
+    # A question that could not be asked still has its row: a missing database or the quarantine makes it `gold_unusable`.
     rows += [
         Candidate(e.example_id, 0, "", "stop") for e in data.examples if e.example_id not in asked
     ]
@@ -117,6 +117,7 @@ def evaluate_split(
             data.databases,
             executor,
             comparator,
+            quarantined=data.quarantined,
             progress=advance,
         )
     place = {e.example_id: e.index for e in data.examples}
@@ -133,9 +134,11 @@ def evaluate(
     comparator: str = "default",
     config: Config | None = None,
     predictions: Path | None = None,
+    quarantine: Path | None = None,
     progress: Progress | None = None,
 ) -> Score:
     """Score a model on a split, prompting as its training did; `predictions` keeps its answers and their outcomes.
+    Rows that the file `quarantine` names are not asked and count as `gold_unusable`.
 
     `model` is a directory or a hub id. A checkpoint of exspin brings its prompt configuration and answer length with it;
     `config` gives them for other models. Raises `UserError` for data, databases and models that cannot be used.
@@ -148,9 +151,10 @@ def evaluate(
     show = progress or Silent()
     if predictions is not None:
         check_output(predictions)
-    data = with_hardness(load(spec, split))
-    if missing := describe_missing(data):
-        show.say(missing)
+    data = with_hardness(load(spec, split, quarantine=quarantine))
+    for said in (describe_missing(data), describe_quarantined(data)):
+        if said:
+            show.say(said)
     set_threads(config.threads)
     policy = load_policy(model, device=config.device, dtype=config.dtype)
     notes = load_notes(Path(model)) if Path(model).is_dir() else {}

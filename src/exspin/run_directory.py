@@ -127,9 +127,12 @@ def read_run_config(path: Path) -> Config:
 
 
 def digest_split(split: Split) -> str:
-    """Digest of a split's questions and of the databases they are asked of."""
+    """Digest of a split's questions, of the databases they are asked of, and of what is quarantined."""
     files = {name: digest_file(db.path) for name, db in sorted(split.databases.items())}
-    return digest_json([[e.to_json() for e in split.examples], files])
+    content: list[Any] = [[e.to_json() for e in split.examples], files]
+    if split.quarantined:
+        content.append(sorted(split.quarantined))
+    return digest_json(content)
 
 
 def versions() -> dict[str, str]:

@@ -18,7 +18,14 @@ from typing import Any
 
 from exspin import data as data_module
 from exspin.config import Config
-from exspin.data import Split, describe_missing, roles, select_questions, with_hardness
+from exspin.data import (
+    Split,
+    describe_missing,
+    describe_quarantined,
+    roles,
+    select_questions,
+    with_hardness,
+)
 from exspin.errors import DataError
 from exspin.evaluation import evaluate_split, greedy, limits_of, make_prompts, write_predictions
 from exspin.feedback import judge
@@ -113,12 +120,13 @@ class _Table:
 def _set_the_table(config: Config, show: Progress) -> tuple[_Table, Policy]:
     parts = roles(config.data)
     splits = [
-        with_hardness(data_module.load(config.data, name)) for name in (parts.train, parts.dev)
+        with_hardness(data_module.load(config.data, name, quarantine=config.data_quarantine))
+        for name in (parts.train, parts.dev, *parts.tests)
     ]
-    splits += [with_hardness(data_module.load(config.data, name)) for name in parts.tests]
     for split in splits:
-        if missing := describe_missing(split):
-            show.say(missing)
+        for said in (describe_missing(split), describe_quarantined(split)):
+            if said:
+                show.say(said)
     train, dev, *tests = splits
     chosen = select_questions(
         train,
@@ -176,7 +184,7 @@ def _part(split: Split, questions: int | None, seed: int, show: Progress) -> Spl
         return split
     kept = select_questions(split, questions=questions, databases=None, seed=seed)
     show.say(f"{split.name}: {len(kept)} of {len(split.examples)} questions selected")
-    return replace(split, examples=kept, missing={})
+    return replace(split, examples=kept, missing={}, quarantined={})
 
 
 def _start_policy(config: Config, examples: Sequence[Example], train: Split) -> Policy:
@@ -418,7 +426,12 @@ class _Play:
                 self.place.path / "splits" / f"{split.name}.jsonl",
                 map(Example.to_json, split.examples),
             )
-        said = [line for split in (train, *table.tests) if (line := describe_missing(split))]
+        said = [
+            line
+            for split in (train, *table.tests)
+            for line in (describe_missing(split), describe_quarantined(split))
+            if line
+        ]
         write_json(
             self.place.path / "table.json",
             {

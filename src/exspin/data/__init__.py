@@ -7,22 +7,34 @@ trust what they get. It runs no query: whether gold SQL works is the audit's que
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from exspin.data.builtin import SPLITS as BUILTIN_SPLITS
 from exspin.data.builtin import load_builtin
-from exspin.data.spider import SPIDER, SPIDER_SYN, load_spider
-from exspin.data.splits import Split, describe_missing, joined, select_questions
+from exspin.data.gold import read_gold
+from exspin.data.quarantine import read_quarantine, with_quarantine
+from exspin.data.spider import SPIDER, SPIDER_SYN, database_root, load_spider
+from exspin.data.splits import (
+    Split,
+    describe_missing,
+    describe_quarantined,
+    joined,
+    select_questions,
+)
 from exspin.errors import DataError
+from exspin.records import Database
 
 __all__ = [
     "Roles",
     "Spec",
     "Split",
     "describe_missing",
+    "describe_quarantined",
+    "joined",
     "load",
+    "load_gold",
     "parse_spec",
     "roles",
     "select_questions",
@@ -79,13 +91,18 @@ def roles(spec: str) -> Roles:
     return Roles("fit", "heldout", ("dev",))
 
 
-def load(spec: str, split: str, *, cache: Path | None = None) -> Split:
+def load(
+    spec: str, split: str, *, cache: Path | None = None, quarantine: str | Path | None = None
+) -> Split:
     """Load one split, or several with commas as one. `cache` is where the built-in databases are kept; None: the user's cache
-    directory.
+    directory. `quarantine` is a file of rows not to be trusted, as `exspin.audit` writes it: see `Split.quarantined`.
 
     Raises `DataError` for the SPEC, the split's name, a file or a row; `DatabaseError` for a database file that is there
     and cannot be used. Databases that are not there at all are listed in `Split.missing`: see `describe_missing`.
     """
+    if quarantine is not None:
+        lines = read_quarantine(Path(quarantine))
+        return with_quarantine(load(spec, split, cache=cache), lines)
     parsed = parse_spec(spec)
     if "," in split:
         return joined([load(spec, name.strip(), cache=cache) for name in split.split(",")])
@@ -94,6 +111,30 @@ def load(spec: str, split: str, *, cache: Path | None = None) -> Split:
     if parsed.folder is None:
         return load_builtin(split, cache)
     return load_spider(_LAYOUTS[parsed.kind], parsed.folder, split)
+
+
+def load_gold(
+    path: str | Path, *, databases: str | Path | None = None, spec: str | None = None
+) -> Split:
+    """A gold file in Spider's format (`SQL<TAB>db_id` a line) as a split without questions, to score against.
+
+    The databases are in the folder `databases`, or those of a SPEC. Raises `DataError` with file and line,
+    `DatabaseError` for a database file that is there and cannot be used.
+    """
+    if (databases is None) == (spec is None):
+        raise DataError(
+            f"{path}: gold needs its databases; give a folder of them or a SPEC, one of the two"
+        )
+    return read_gold(Path(path), _databases_of(spec) if spec is not None else Path(str(databases)))
+
+
+def _databases_of(spec: str) -> Path | Mapping[str, Database]:
+    """Where the databases of a SPEC are: their folder if they have one, so that none depends on a split."""
+    parsed = parse_spec(spec)
+    if parsed.folder is not None and parsed.kind in _LAYOUTS:
+        return database_root(_LAYOUTS[parsed.kind], parsed.folder)
+    splits = [load(spec, name) for name in parsed.splits]
+    return {name: found for split in splits for name, found in split.databases.items()}
 
 
 def with_hardness(split: Split) -> Split:

@@ -50,7 +50,7 @@ class Row:
 
 def read_array(path: Path) -> list[Row]:
     """Read a file that is one JSON array of objects."""
-    text = _read_text(path)
+    text = read_text(path)
     position = _skip_space(text, 0)
     if text[position] != "[":
         raise DataError(
@@ -66,7 +66,7 @@ def read_lines(path: Path) -> list[Row]:
     """Read a file with one JSON object a line; blank lines are skipped."""
     rows = [
         Row(path, number, _object_at(path, line, 0, number)[0])
-        for number, line in enumerate(_read_text(path).split("\n"), 1)
+        for number, line in enumerate(read_text(path).split("\n"), 1)
         if line.strip()
     ]
     if not rows:
@@ -90,13 +90,14 @@ def what_it_is(head: bytes) -> str:
     return ""
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path, wanted: str = "JSON") -> str:
+    """The text of a file that is UTF-8 and not empty. Raises `DataError` that says what it is instead of `wanted`."""
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
     if wrong := what_it_is(raw[:64]):
-        raise DataError(f"{path}: {wrong}; expected JSON")
+        raise DataError(f"{path}: {wrong}; expected {wanted}")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -10,7 +10,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
 from exspin.errors import DataError
@@ -27,10 +27,15 @@ class Split:
     examples: tuple[Example, ...]
     databases: Mapping[str, Database]  # those that are there and pass as SQLite files
     missing: Mapping[str, int]  # db_id of a database that is not there → number of its questions
+    quarantined: Mapping[str, str] = field(default_factory=dict)  # example_id → why
 
     def usable(self) -> tuple[Example, ...]:
-        """The questions whose database is there."""
-        return tuple(e for e in self.examples if e.db_id in self.databases)
+        """The questions whose database is there and whose gold is not quarantined."""
+        return tuple(
+            e
+            for e in self.examples
+            if e.db_id in self.databases and e.example_id not in self.quarantined
+        )
 
 
 def joined(splits: Sequence[Split]) -> Split:
@@ -48,8 +53,9 @@ def joined(splits: Sequence[Split]) -> Split:
             examples.append(replace(example, index=len(examples)))
         missing.update(split.missing)
     databases = {name: database for split in splits for name, database in split.databases.items()}
+    quarantined = {row: why for split in splits for row, why in split.quarantined.items()}
     name = ",".join(split.name for split in splits)
-    return Split(splits[0].spec, name, tuple(examples), databases, dict(missing))
+    return Split(splits[0].spec, name, tuple(examples), databases, dict(missing), quarantined)
 
 
 def describe_missing(split: Split) -> str | None:
@@ -62,6 +68,18 @@ def describe_missing(split: Split) -> str | None:
     return (
         f"{split.spec} {split.name}: {len(split.missing)} of {total} databases missing: {names}; "
         f"{questions} of {len(split.examples)} questions cannot be executed and count as gold_unusable"
+    )
+
+
+def describe_quarantined(split: Split) -> str | None:
+    """One line on the quarantined rows, to be shown like the missing databases; None if there are none."""
+    if not split.quarantined:
+        return None
+    reasons = Counter(split.quarantined.values())
+    listed = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
+    return (
+        f"{split.spec} {split.name}: {len(split.quarantined)} of {len(split.examples)} questions are quarantined "
+        f"({listed}); they are not trained on and count as gold_unusable"
     )
 
 

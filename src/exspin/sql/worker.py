@@ -170,13 +170,16 @@ class Sandbox:
         self.max_rows = max_rows
         self.max_bytes = max_bytes
         self._deadline = 0.0
-        self._connections: OrderedDict[Source, sqlite3.Connection] = OrderedDict()
+        self._connections: OrderedDict[tuple[Source, bool], sqlite3.Connection] = OrderedDict()
 
-    def run(self, source: Source, sql: str) -> Ran:
-        """Execute a statement; whatever goes wrong is in the answer."""
+    def run(self, source: Source, sql: str, *, reverse: bool = False) -> Ran:
+        """Execute a statement; whatever goes wrong is in the answer.
+
+        With `reverse`, rows that nothing orders come in the other direction.
+        """
         self._deadline = time.monotonic() + self.timeout_s
         try:
-            connection = self._connect(source)
+            connection = self._connect(source, reverse)
             try:
                 return self._fetch(connection, sql)
             except sqlite3.OperationalError as error:
@@ -211,16 +214,17 @@ class Sandbox:
         finally:
             cursor.close()
 
-    def _connect(self, source: Source) -> sqlite3.Connection:
-        if connection := self._connections.get(source):
-            self._connections.move_to_end(source)
+    def _connect(self, source: Source, reverse: bool) -> sqlite3.Connection:
+        key = (source, reverse)
+        if connection := self._connections.get(key):
+            self._connections.move_to_end(key)
             return connection
         while len(self._connections) >= _OPEN_CONNECTIONS:
             self._connections.popitem(last=False)[1].close()
-        connection = self._connections[source] = self._open(source)
+        connection = self._connections[key] = self._open(source, reverse)
         return connection
 
-    def _open(self, source: Source) -> sqlite3.Connection:
+    def _open(self, source: Source, reverse: bool) -> sqlite3.Connection:
         if source.abandoned:
             raise sqlite3.OperationalError("unable to open database file: its log has no index")
         connection = sqlite3.connect(
@@ -234,6 +238,7 @@ class Sandbox:
             "cell_size_check=1",
             "temp_store=MEMORY",
             "mmap_size=0",
+            f"reverse_unordered_selects={reverse:d}",
         ):
             connection.execute(f"PRAGMA {pragma}")
         connection.set_progress_handler(self._overdue, _OPS_BETWEEN_CHECKS)
@@ -347,6 +352,35 @@ class Worker:
         except MemoryError:
             _answer([Outcome.TOO_LARGE, "memory", [], []])
 
+    def probe(self, path: str, sql: str, rule: Rule) -> None:
+        """Run a gold twice, the second time with rows that nothing orders reversed, and say how the results differ.
+
+        Answers `[outcome, detail, rows, CPU seconds]`; if it ran also `[how, repeats]`: "" where the two are the same,
+        else whether a third run, like the first, gives the first result again.
+        """
+        source = Source.at(path)
+        self._set_alarm()
+        began = time.process_time()
+        first = self.sandbox.run(source, sql)
+        seconds = time.process_time() - began
+        _answer([first.outcome or "", first.detail, len(first.rows), seconds])
+        if first.outcome is not None:
+            return
+        how = self._differs(source, sql, rule, first, reverse=True)
+        repeats = not how or not self._differs(source, sql, rule, first, reverse=False)
+        _answer([how, repeats])
+
+    def _differs(self, source: Source, sql: str, rule: Rule, first: Ran, *, reverse: bool) -> str:
+        self._set_alarm()
+        ran = self.sandbox.run(source, sql, reverse=reverse)
+        _answer(["ran"])
+        if ran.outcome is not None:
+            return str(ran.outcome)
+        try:
+            return compare(first.rows, ran.rows, (len(first.columns), len(ran.columns)), rule) or ""
+        except MemoryError:
+            return Outcome.TOO_LARGE
+
     def _run_gold(self, source: Source, sql: str) -> Ran:
         key = (source, sql)
         if ran := self._gold.get(key):
@@ -422,6 +456,9 @@ def main() -> None:
         message = json.loads(line)
         if "run" in message:
             worker.run(message["path"], message["run"])
+        elif "probe" in message:
+            for gold, rule in message["probe"]:
+                worker.probe(message["path"], gold, Rule(*rule))
         else:
             for gold, rule, candidates in message["tasks"]:
                 worker.judge(message["path"], gold, Rule(*rule), candidates)
