@@ -300,8 +300,8 @@ def audit(
         str,
         typer.Option(
             "--reasons",
-            help="What goes into the quarantine file, with commas: failing, nondeterministic, leaks, "
-            "duplicates, slow, empty.",
+            help="What goes into the quarantine file, with commas: failing, nondeterministic, ties, "
+            "leaks, duplicates, slow, empty.",
         ),
     ] = "failing,nondeterministic",
     comparator: Comparator = "default",

@@ -117,6 +117,7 @@ _COUNTS: Mapping[str, str] = {
     "empty": "empty",
     "slow": "slow",
     "nondeterministic": "unstable",
+    "ties": "ties",
     "duplicates": "twice",
     "leaks": "leaks",
 }

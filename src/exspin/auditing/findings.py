@@ -2,7 +2,7 @@
 
 The **ceiling** is the share of all rows whose gold can be matched: it runs, on a database that is there, and another run
 gives the same again. `certain` also leaves out rows whose result hangs on something the query does not say (the order of
-rows, the clock): there a right answer may count as wrong, or a wrong one as right.
+rows, ties, the clock): there a right answer may count as wrong, or a wrong one as right.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from exspin.records import Example, Outcome
 from exspin.sql.probe import Probe
 
 # Why a row may be quarantined, the worst first; a row is quarantined for the first that holds.
-REASONS = ("failing", "nondeterministic", "leaks", "duplicates", "slow", "empty")
+REASONS = ("failing", "nondeterministic", "ties", "leaks", "duplicates", "slow", "empty")
 QUARANTINED_FOR = ("failing", "nondeterministic")
 SLOWEST = 10  # shown even where none is slow
 
@@ -78,6 +78,7 @@ class PartCount:
     empty: int
     slow: int
     nondeterministic: int
+    ties: int
     duplicates: int
     leaks: int
 
@@ -102,6 +103,7 @@ class Audit:
     nondeterministic: tuple[
         Finding, ...
     ]  # detail: random, clock, engine, row_order, unstable, unchecked
+    ties: tuple[Finding, ...]  # detail: values (a LIMIT cuts through a tie) or order
     duplicates: tuple[Duplicate, ...]
     leaks: tuple[Leak, ...]
     slowest: tuple[Finding, ...]
@@ -128,6 +130,7 @@ class Audit:
             "duplicates": listed(self.duplicates),
             "leaks": listed(self.leaks),
             "certain": self.certain,
+            "ties": listed(self.ties),
             "slowest": listed(self.slowest),
             "unusable_databases": listed(self.databases),
             "splits": {name: part.to_json() for name, part in self.by_split.items()},
@@ -155,7 +158,7 @@ def collect(
     seconds: Callable[[], float],
 ) -> Audit:
     """Put together what was found. `split_of` names the split of each row of `data`; rows without a probe have no database."""
-    lists: dict[str, list[Finding]] = {name: [] for name in (*REASONS[:2], "slow", "empty")}
+    lists: dict[str, list[Finding]] = {name: [] for name in (*REASONS[:3], "slow", "empty")}
     ran: list[Finding] = []
     unmatched = 0
     for example, split in zip(data.examples, split_of, strict=True):
@@ -173,6 +176,8 @@ def collect(
         if cause := _cause(example.query, probe):
             lists["nondeterministic"].append(_finding(example, split, probe, cause))
             unmatched += cause in ("random", "unstable")
+        elif probe.ties:
+            lists["ties"].append(_finding(example, split, probe, probe.ties))
 
     n = len(data.examples)
     by_time = sorted(ran, key=lambda finding: -finding.seconds)
@@ -183,11 +188,12 @@ def collect(
         n=n,
         usable=len(ran),
         ceiling=(len(ran) - unmatched) / n,
-        certain=(len(ran) - len(lists["nondeterministic"])) / n,
+        certain=(len(ran) - len(lists["nondeterministic"]) - len(lists["ties"])) / n,
         failing=tuple(lists["failing"]),
         empty=tuple(lists["empty"]),
         slow=tuple(finding for finding in by_time if finding.seconds >= slow_s),
         nondeterministic=tuple(lists["nondeterministic"]),
+        ties=tuple(lists["ties"]),
         duplicates=tuple(duplicates),
         leaks=tuple(leaks),
         slowest=tuple(by_time[:SLOWEST]),

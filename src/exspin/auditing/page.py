@@ -23,6 +23,7 @@ CAUSES = {
     "unstable": "something else: two plain runs differ",
     "unchecked": "unknown: the run with rows reversed was stopped",
 }
+TIES = {"values": "which rows come", "order": "their order"}
 KINDS = {
     "question+db": "same question, same database",
     "question": "same question, another database",
@@ -47,5 +48,6 @@ def render(audit: Audit) -> str:
         policy=f"default-src 'none'; style-src '{digest_of(style)}'; base-uri 'none'; form-action 'none'",
         shown=SHOWN,
         causes=CAUSES,
+        ties=TIES,
         kinds=KINDS,
     )

@@ -1,8 +1,9 @@
 """Does a gold query work, and does it say the same twice? Each runs with and without reversed row order, guarded.
 
 SQLite may return rows that nothing orders in any order; `PRAGMA reverse_unordered_selects` makes it show another one.
-A gold whose result then differs (a LIMIT without ORDER BY, a tie, a bare column of a group) can count a right answer as
-wrong. The worker process does both runs and the comparison, so no rows travel and nothing hostile reaches the parent.
+A gold whose result then differs (a LIMIT without ORDER BY, a bare column beside an aggregate) can count a right answer
+as wrong; so can ties of an ORDER BY, which `ties` looks for. The worker process does all runs and the comparison, so no
+rows travel and nothing hostile reaches the parent.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ class Probe:
         ""  # how the reversed run differs (a `Mismatch`, or what stopped it); "": it does not
     )
     repeats: bool = True  # would a plain run give the first result again?
+    ties: str = (
+        ""  # how results differ when ties of the ORDER BY are broken both ways (a `Mismatch`)
+    )
 
 
 @dataclass(slots=True)
@@ -54,9 +58,9 @@ class _Due:
             outcome, detail, rows, seconds = answer
             self.probe = Probe(Outcome(outcome) if outcome else None, detail, rows, seconds)
             self.done = self.probe.outcome is not None
-        elif len(answer) == 2 and self.probe is not None:
-            differs, repeats = answer
-            self.probe = replace(self.probe, differs=differs, repeats=repeats)
+        elif len(answer) == 3 and self.probe is not None:
+            differs, repeats, ties = answer
+            self.probe = replace(self.probe, differs=differs, repeats=repeats, ties=ties)
             self.done = True
 
     def blame(self, lost: bool) -> None:

@@ -29,7 +29,8 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from exspin.records import Outcome
-from exspin.sql.compare import Rule, compare
+from exspin.sql.compare import Mismatch, Rule, compare
+from exspin.sql.ties import broken_ties
 
 _OPEN_CONNECTIONS = 16
 _KEPT_GOLD_BYTES = 32_000_000
@@ -355,8 +356,9 @@ class Worker:
     def probe(self, path: str, sql: str, rule: Rule) -> None:
         """Run a gold twice, the second time with rows that nothing orders reversed, and say how the results differ.
 
-        Answers `[outcome, detail, rows, CPU seconds]`; if it ran also `[how, repeats]`: "" where the two are the same,
-        else whether a third run, like the first, gives the first result again.
+        Answers `[outcome, detail, rows, CPU seconds]`; if it ran also `[how, repeats, ties]`: how the second result
+        differs, or what stopped it ("": it does not); whether a plain run gives the first result again; how results
+        differ when the ties of its ORDER BY are broken up and down.
         """
         source = Source.at(path)
         self._set_alarm()
@@ -367,19 +369,30 @@ class Worker:
         if first.outcome is not None:
             return
         how = self._differs(source, sql, rule, first, reverse=True)
-        repeats = not how or not self._differs(source, sql, rule, first, reverse=False)
-        _answer([how, repeats])
+        repeats = not how or not self._differs(source, sql, rule, first)
+        ties = ""
+        if not how and (both := broken_ties(sql, len(first.columns))):
+            upwards = self._run_again(source, both[0])
+            if upwards.outcome is None:
+                ties = self._differs(source, both[1], rule, upwards)
+        _answer([how, repeats, ties if ties in list(Mismatch) else ""])
 
-    def _differs(self, source: Source, sql: str, rule: Rule, first: Ran, *, reverse: bool) -> str:
-        self._set_alarm()
-        ran = self.sandbox.run(source, sql, reverse=reverse)
-        _answer(["ran"])
+    def _differs(
+        self, source: Source, sql: str, rule: Rule, first: Ran, *, reverse: bool = False
+    ) -> str:
+        ran = self._run_again(source, sql, reverse=reverse)
         if ran.outcome is not None:
-            return str(ran.outcome)
+            return ran.outcome
         try:
             return compare(first.rows, ran.rows, (len(first.columns), len(ran.columns)), rule) or ""
         except MemoryError:
             return Outcome.TOO_LARGE
+
+    def _run_again(self, source: Source, sql: str, *, reverse: bool = False) -> Ran:
+        self._set_alarm()
+        ran = self.sandbox.run(source, sql, reverse=reverse)
+        _answer(["ran"])
+        return ran
 
     def _run_gold(self, source: Source, sql: str) -> Ran:
         key = (source, sql)
