@@ -14,6 +14,7 @@ from exspin.auditing.findings import Audit
 from exspin.reporting.page import count, digest_of, percent
 
 SHOWN = 200  # rows of one list
+FOLDED = 20  # a longer list is opened by a click
 
 CAUSES = {
     "random": "chance",
@@ -23,7 +24,12 @@ CAUSES = {
     "unstable": "something else: two plain runs differ",
     "unchecked": "unknown: the run with rows reversed was stopped",
 }
-TIES = {"values": "which rows come", "order": "their order"}
+TIES = {
+    "values": "which rows come",
+    "row_count": "how many rows come",
+    "empty": "whether rows come",
+    "order": "the order of rows",
+}
 KINDS = {
     "question+db": "same question, same database",
     "question": "same question, another database",
@@ -47,6 +53,7 @@ def render(audit: Audit) -> str:
         style=Markup(style),
         policy=f"default-src 'none'; style-src '{digest_of(style)}'; base-uri 'none'; form-action 'none'",
         shown=SHOWN,
+        folded=FOLDED,
         causes=CAUSES,
         ties=TIES,
         kinds=KINDS,

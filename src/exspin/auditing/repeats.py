@@ -27,6 +27,9 @@ class Duplicate:
     db_id: str
     of: str  # example_id of the first
     same_gold: bool  # else the two golds are written differently: one may be wrong
+    question: str
+    query: str
+    of_query: str
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -43,6 +46,8 @@ class Leak:
     of_split: str
     kind: Kind  # same question of the same database; same question; nearly the same
     similarity: float  # Jaccard of word trigrams; 1 for equal ones
+    question: str
+    of_question: str
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -73,6 +78,9 @@ def find_repeats(
                         example.db_id,
                         first.example_id,
                         _gold(example) == _gold(first),
+                        example.question,
+                        example.query,
+                        first.query,
                     )
                 )
         place = {example.example_id: i for i, example in enumerate(examples)}
@@ -127,6 +135,8 @@ def _leak(
         source[0],
         kind,
         similarity,
+        example.question,
+        source[1].question,
     )
 
 
