@@ -78,7 +78,7 @@ def print_scores(out: Console, scores: Scores) -> None:
             "< 0.001" if pair.p < 0.001 else f"{pair.p:.3f}",
         )
     out.print(pairs)
-    out.print("points: difference of EX with its paired bootstrap interval; p: exact McNemar test")
+    out.print("points: difference of EX, paired bootstrap interval; p: exact McNemar test")
 
 
 def print_audit(out: Console, audit: Audit, directory: Path | None) -> None:
