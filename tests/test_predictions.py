@@ -205,6 +205,7 @@ def test_a_long_field_is_read_whole(tmp_path: Path) -> None:
         ("sql,prediction\n1,2\n", r"p.csv:1: 'sql' and 'prediction' could hold"),
         ("sql,sql\n1,2\n", r"p.csv:1: two columns are called 'sql'"),
         ("sql,n\nSELECT 1,2\nSELECT 1, 2, 3\n", r"p.csv:3: 3 fields where the header has 2; put"),
+        ('sql,n\n"SELECT 1\n,2",1,9\n', r"p.csv:2: 3 fields where the header has 2"),
         ('sql,n\n"SELECT 1\n,2",1\nx\n', r"p.csv:4: 1 fields where the header has 2"),
         ('sql,n\n"SELECT 1,2\n', r"p.csv:2: not CSV \(.*\); put fields in quotes"),
         ('sql,n\n"SELECT" 1,2\n', r"p.csv:2: not CSV"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from exspin.data import describe_quarantined, load, select_questions
+from exspin.data import describe_quarantined, joined, load, select_questions
 from exspin.errors import DataError
 
 ROW = {"example_id": "spider/dev/1", "reason": "failing", "db_id": "farm", "query": "SELECT name FROM pet"}  # fmt: skip
@@ -45,6 +45,8 @@ def test_one_file_serves_all_splits(small_spider: Path, tmp_path: Path) -> None:
     )
     both = load(f"spider:{small_spider}", "fit,dev", quarantine=path)
     assert both.quarantined == {"spider/train/0": "ties", "spider/dev/1": "failing"}
+    parts = [load(f"spider:{small_spider}", name, quarantine=path) for name in ("fit", "dev")]
+    assert joined(parts).quarantined == both.quarantined
     train = load(f"spider:{small_spider}", "train", quarantine=path)
     assert train.quarantined == {"spider/train/0": "ties"}
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import selectors
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass, replace
 from typing import Any
 
@@ -104,8 +104,9 @@ def probe_golds(
         places.append(due[key])
     report(sum(each.jobs for each in due.values() if each.done))
     waiting = _batches([each for each in due.values() if not each.done])
-    for each in _work(waiting, comparator, limits or Limits(), workers):
-        report(each.jobs)
+    with closing(_work(waiting, comparator, limits or Limits(), workers)) as work:
+        for each in work:
+            report(each.jobs)
     return [place.probe for place in places if place.probe is not None]
 
 
@@ -123,7 +124,7 @@ def _batches(due: Sequence[_Due]) -> deque[deque[_Due]]:
 
 def _work(
     waiting: deque[deque[_Due]], comparator: str, limits: Limits, workers: int
-) -> Iterator[_Due]:
+) -> Generator[_Due]:
     """Keep all workers busy until every statement is done; yields each then."""
     idle = [WorkerProcess(limits) for _ in range(min(max(1, workers), len(waiting)))]
     busy: dict[WorkerProcess, deque[_Due]] = {}
