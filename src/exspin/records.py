@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 SQLITE_PREFIX = "sqlite:///"
+_KINDS = {"postgres": "postgresql", "mariadb": "mysql"}  # other names for an engine
 
 
 class Outcome(StrEnum):
@@ -55,7 +56,9 @@ class _Json:
 
 @dataclass(frozen=True, slots=True)
 class Database(_Json):
-    """A database that questions are asked of. `url` is `sqlite:///ABSOLUTE_PATH` (other engines follow)."""
+    """A database that questions are asked of. `url` is `sqlite:///ABSOLUTE_PATH`, byte for byte without escapes, or the
+    URL of another engine: `duckdb:///PATH`, `postgresql://…`, `mysql://…`.
+    """
 
     db_id: str
     url: str
@@ -63,6 +66,12 @@ class Database(_Json):
     @classmethod
     def sqlite(cls, db_id: str, path: Path) -> Self:
         return cls(db_id, SQLITE_PREFIX + str(path.absolute()))
+
+    @property
+    def kind(self) -> str:
+        """The engine: what the URL begins with, a driver's name (`postgresql+psycopg`) aside."""
+        scheme = self.url.partition(":")[0].partition("+")[0].lower()
+        return _KINDS.get(scheme, scheme)
 
     @property
     def path(self) -> Path:

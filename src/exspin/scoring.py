@@ -152,9 +152,10 @@ def score_files(
     _check_places(paths, places)
     texts = [_texts(path, data.examples, comparator, extract, sql_column) for path in paths]
     examples = {example.example_id: example for example in data.examples}
-    graded = with_hardness(data).examples
     judged, scores = [], []
     with Executor(limits, workers) as executor:
+        executor.start()
+        graded = with_hardness(data).examples  # while the workers start
         for each in texts:
             candidates = [
                 Candidate(example.example_id, 0, text, "stop")

@@ -12,9 +12,12 @@ import pytest
 from exspin.errors import ConfigError
 from exspin.records import Database, Outcome
 from exspin.sql import probe as probe_module
+from exspin.sql.engines import Budget, Limits
+from exspin.sql.engines.sqlite import open_backwards, open_engine
 from exspin.sql.probe import Probe, probe_golds
-from exspin.sql.process import Limits, WorkerProcess
-from exspin.sql.worker import Sandbox, Source
+from exspin.sql.process import WorkerProcess
+
+BUDGET = Budget(5.0)
 
 
 @pytest.fixture
@@ -29,14 +32,13 @@ def database(tmp_path: Path) -> Database:
 
 
 def test_the_sandbox_reverses_what_nothing_orders_and_nothing_else(database: Database) -> None:
-    sandbox, source = Sandbox(5.0, 100, 100_000), Source.at(str(database.path))
-    forward, backward = (
-        sandbox.run(source, "SELECT name FROM t", reverse=reverse).rows for reverse in (False, True)
+    forwards, backwards = (
+        opened(database.url, Limits(), lambda: None) for opened in (open_engine, open_backwards)
     )
-    assert forward == [("a",), ("b",), ("c",)] and backward == forward[::-1]
-    assert sandbox.run(source, "SELECT name FROM t").rows == forward  # each has its connection
-    ordered = "SELECT name FROM t ORDER BY n, name"
-    assert sandbox.run(source, ordered, reverse=True).rows == forward
+    rows = forwards.run("SELECT name FROM t", BUDGET).rows
+    assert rows == [("a",), ("b",), ("c",)]
+    assert backwards.run("SELECT name FROM t", BUDGET).rows == rows[::-1]
+    assert backwards.run("SELECT name FROM t ORDER BY n, name", BUDGET).rows == rows
 
 
 @pytest.mark.parametrize(
@@ -44,8 +46,7 @@ def test_the_sandbox_reverses_what_nothing_orders_and_nothing_else(database: Dat
     ["PRAGMA reverse_unordered_selects = 1", "SELECT * FROM pragma_reverse_unordered_selects"],
 )
 def test_a_statement_cannot_reverse_by_itself(sql: str, database: Database) -> None:
-    ran = Sandbox(5.0, 100, 100_000).run(Source.at(str(database.path)), sql)
-    assert ran.outcome is not None
+    assert open_engine(database.url, Limits(), lambda: None).run(sql, BUDGET).outcome is not None
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,7 @@ ONE_INSTRUCTION = "SELECT instr(zeroblob(950000), zeroblob(475000)||x'01')"
 
 
 @pytest.mark.parametrize(
-    ("sql", "detail"), [(ENDLESS, "progress"), (ONE_INSTRUCTION, "killed")], ids=["stop", "kill"]
+    ("sql", "detail"), [(ENDLESS, "operations"), (ONE_INSTRUCTION, "killed")], ids=["stop", "kill"]
 )
 def test_a_gold_that_does_not_end_costs_only_itself(
     sql: str, detail: str, database: Database
@@ -113,6 +114,17 @@ def test_a_gold_that_does_not_end_costs_only_itself(
     ]
 
 
+def test_a_gold_that_only_the_clock_stops_is_tried_again_alone(database: Database) -> None:
+    """With instructions to spare the wall is the limit; the answer comes from a run with nothing beside it."""
+    limits = Limits(timeout_s=0.3, max_operations=10**12)
+    golds = [(database, ENDLESS), (database, "SELECT 1")]
+    found = probe_golds(golds, limits=limits, workers=2)
+    assert [(probe.outcome, probe.detail) for probe in found] == [
+        (Outcome.TIMEOUT, "wall"),
+        (None, ""),
+    ]
+
+
 def test_a_worker_that_is_lost_is_replaced_and_its_gold_tried_again(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,8 +133,8 @@ def test_a_worker_that_is_lost_is_replaced_and_its_gold_tried_again(
     class Dying(WorkerProcess):
         """The first of them dies of its first message."""
 
-        def __init__(self, limits: Limits) -> None:
-            super().__init__(limits)
+        def __init__(self, limits: Limits, kind: str) -> None:
+            super().__init__(limits, kind)
             started.append(self)
 
         def send(self, message: dict[str, Any]) -> None:
@@ -145,8 +157,12 @@ def test_workers_that_keep_dying_are_our_failure_not_the_golds(
             self._process.kill()
             self._process.wait()
 
+        def read(self) -> list[Any]:
+            """What it said before it died, if anything, did not arrive."""
+            answers = super().read()
+            return [] if self.lost else answers
+
     monkeypatch.setattr(probe_module, "WorkerProcess", Dying)
-    monkeypatch.setattr(Dying, "read", lambda self: setattr(self, "lost", self._ready) or [["x"]])
     found = probe_golds([(database, "SELECT 1")], workers=1)
     assert [(probe.outcome, probe.detail) for probe in found] == [(Outcome.INFRA, "worker_lost")]
 

@@ -1,416 +1,245 @@
-"""The process that runs SQL nobody trusts: one JSON message a line in, one answer a line out.
+"""The process that runs SQL nobody trusts: one JSON message a line in, answers a line out.
 
-Layers, outermost last: SQLite's own limits; an authorizer that allows reading and nothing else, set before the first
-statement is prepared; read-only, query-only connections to quoted `file:` URIs; a progress handler that keeps the
-time limit; caps on rows and bytes while rows are fetched; a heap limit; process limits (address space, no file can
-grow, few handles, no core dump). One SQLite instruction can run for minutes without a callback (`instr` on long
-blobs), so the parent kills this process when an answer is overdue; an alarm does it when the parent is gone.
+It serves one kind of database (`exspin.sql.engines`), keeps some open, and compares gold and candidate here: rows travel
+only for statements that are run for them. An engine keeps its own limits; what none of them stops is killed by the
+parent when it is overdue by the page they share (`exspin.sql.desk`), and an alarm does it when the parent is gone.
+Messages are JSON, so nothing that comes back can run code in the parent. Only the standard library, this package's
+light modules and the driver of one engine are loaded.
 
-Messages are JSON, so nothing that comes back can run code in the parent. Gold and candidate are compared here: rows
-travel only for `run`. Only the standard library and this package's light modules are loaded.
+An answer begins with the task's number in the message and the statement's in the task (0: the gold, of which only
+failures are told). Answers travel together, but never wait for a statement longer than `_FLUSH_S`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
-import sqlite3
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from dataclasses import dataclass
-from enum import StrEnum
-from pathlib import Path
-from typing import Any, Self
-from urllib.parse import quote
+from collections.abc import Hashable, Sequence
+from typing import Any, cast
 
+from exspin.errors import UserError
 from exspin.records import Outcome
 from exspin.sql.compare import Mismatch, Rule, compare
+from exspin.sql.desk import Desk
+from exspin.sql.engines import (
+    AGAIN,
+    COUNTS_OPERATIONS,
+    FULL_SHARE,
+    OPENS_BACKWARDS,
+    BackwardsModule,
+    Budget,
+    Engine,
+    EngineModule,
+    Limits,
+    Ran,
+    engine_module,
+)
+from exspin.sql.golds import Golds, Kept
 from exspin.sql.ties import broken_ties
 
-_OPEN_CONNECTIONS = 16
-_KEPT_GOLD_BYTES = 32_000_000
-_CELL_BYTES = 40  # what a Python value costs beside its text
-_OPS_BETWEEN_CHECKS = 20_000
-_LOGS = ("-wal", "-journal")
-
-_FORBIDDEN_FUNCTIONS = frozenset(
-    {"load_extension", "readfile", "writefile", "edit", "fts3_tokenizer", "writeblob"}
-)
-_ALLOWED_ACTIONS = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE})
-
-_LIMITS = {
-    sqlite3.SQLITE_LIMIT_LENGTH: 50_000_000,
-    sqlite3.SQLITE_LIMIT_SQL_LENGTH: 100_000,
-    sqlite3.SQLITE_LIMIT_COLUMN: 2_000,
-    sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 200,
-    sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 50,
-    sqlite3.SQLITE_LIMIT_VDBE_OP: 1_000_000,
-    sqlite3.SQLITE_LIMIT_ATTACHED: 0,
-    sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 1_000,
-    sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 10,
-    sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
-}
-
-
-class ErrorKind(StrEnum):
-    """Why the engine refused a statement: the `detail` of the outcome `error`."""
-
-    NO_SUCH_TABLE = "no_such_table"
-    NO_SUCH_COLUMN = "no_such_column"
-    AMBIGUOUS_COLUMN = "ambiguous_column"
-    NO_SUCH_FUNCTION = "no_such_function"
-    WRONG_ARGUMENTS = "wrong_arguments"  # of a function, or a parameter left open
-    MISUSE_OF_AGGREGATE = "misuse_of_aggregate"
-    COLUMN_COUNT = "column_count"  # of the sides of a set operation, of a subquery, of VALUES
-    SYNTAX = "syntax"
-    TYPE = "type"  # a value that an operation cannot take
-    TOO_COMPLEX = "too_complex"  # nesting, terms or length past the limits
-    DATABASE = "database"  # the file cannot be opened or is damaged
-    VIRTUAL_TABLE = "virtual_table"  # none but json_each and json_tree can be read
-    OTHER = "other"
-
-
-# What SQLite says, in the order to look for it.
-_MESSAGES = (
-    ("no such table", ErrorKind.NO_SUCH_TABLE),
-    ("no such column", ErrorKind.NO_SUCH_COLUMN),
-    ("cannot join using column", ErrorKind.NO_SUCH_COLUMN),
-    ("ambiguous column", ErrorKind.AMBIGUOUS_COLUMN),
-    ("ambiguous reference", ErrorKind.AMBIGUOUS_COLUMN),
-    ("no such function", ErrorKind.NO_SUCH_FUNCTION),
-    ("wrong number of arguments", ErrorKind.WRONG_ARGUMENTS),
-    ("number of bindings", ErrorKind.WRONG_ARGUMENTS),
-    ("misuse of", ErrorKind.MISUSE_OF_AGGREGATE),
-    ("aggregate functions are not allowed", ErrorKind.MISUSE_OF_AGGREGATE),
-    ("group by clause is required", ErrorKind.MISUSE_OF_AGGREGATE),
-    ("having clause on a non-aggregate", ErrorKind.MISUSE_OF_AGGREGATE),
-    ("number of result columns", ErrorKind.COLUMN_COUNT),
-    ("columns - expected", ErrorKind.COLUMN_COUNT),
-    ("same number of terms", ErrorKind.COLUMN_COUNT),
-    ("row value misused", ErrorKind.COLUMN_COUNT),
-    ("parser stack overflow", ErrorKind.TOO_COMPLEX),
-    ("expression tree is too large", ErrorKind.TOO_COMPLEX),
-    ("too many", ErrorKind.TOO_COMPLEX),
-    ("too complex", ErrorKind.TOO_COMPLEX),
-    ("query string is too large", ErrorKind.TOO_COMPLEX),
-    ("syntax error", ErrorKind.SYNTAX),
-    ("incomplete input", ErrorKind.SYNTAX),
-    ("unrecognized token", ErrorKind.SYNTAX),
-    ("null character", ErrorKind.SYNTAX),
-    ("one statement at a time", ErrorKind.SYNTAX),
-    ("should come after", ErrorKind.SYNTAX),
-    ("clause is required", ErrorKind.SYNTAX),
-    ("does not match any column", ErrorKind.SYNTAX),
-    ("term out of range", ErrorKind.SYNTAX),
-    ("mismatch", ErrorKind.TYPE),
-    ("integer overflow", ErrorKind.TYPE),
-    ("malformed json", ErrorKind.TYPE),
-    ("unable to open database", ErrorKind.DATABASE),
-    ("not a database", ErrorKind.DATABASE),
-    ("malformed", ErrorKind.DATABASE),
-    ("disk i/o", ErrorKind.DATABASE),
-    ("vtable constructor failed", ErrorKind.VIRTUAL_TABLE),
-    ("no such module", ErrorKind.VIRTUAL_TABLE),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A database file as it was at one moment. A file that changed, or got a log beside it, is another source."""
-
-    path: str
-    state: tuple[tuple[int, int, int] | None, ...]
-
-    @classmethod
-    def at(cls, path: str) -> Self:
-        return cls(path, tuple(_state(path + suffix) for suffix in ("", *_LOGS)))
-
-    @property
-    def uri(self) -> str:
-        # A log beside the file holds data that an immutable connection would not see.
-        has_log = any(log is not None and log[1] > 0 for log in self.state[1:])
-        path = "/" + os.path.abspath(self.path).lstrip("/")  # two slashes would name a host
-        return f"file://{quote(os.fsencode(path))}?mode=ro{'' if has_log else '&immutable=1'}"
-
-    @property
-    def abandoned(self) -> bool:
-        """Is there a write-ahead log without its index? Opening the file would make one, even for reading."""
-        log = self.state[1]
-        return log is not None and log[1] > 0 and not os.path.exists(f"{self.path}-shm")
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """What became of one statement: `outcome` is None where it ran."""
-
-    columns: tuple[str, ...] = ()
-    rows: tuple[tuple[Any, ...], ...] | list[tuple[Any, ...]] = ()
-    outcome: Outcome | None = None
-    detail: str = ""
-    size: int = 0  # estimated bytes of the rows
-
-
-class Sandbox:
-    """Runs one statement at a time against databases that it opens read-only and keeps open."""
-
-    def __init__(
-        self,
-        timeout_s: float,
-        max_rows: int,
-        max_bytes: int,
-        on_restart: Callable[[], None] = lambda: None,
-    ) -> None:
-        """`on_restart` is called where a statement begins anew, with all its time before it."""
-        self._on_restart = on_restart
-        self.timeout_s = timeout_s
-        self.max_rows = max_rows
-        self.max_bytes = max_bytes
-        self._deadline = 0.0
-        self._connections: OrderedDict[tuple[Source, bool], sqlite3.Connection] = OrderedDict()
-
-    def run(self, source: Source, sql: str, *, reverse: bool = False) -> Ran:
-        """Execute a statement; whatever goes wrong is in the answer.
-
-        With `reverse`, rows that nothing orders come in the other direction.
-        """
-        self._deadline = time.monotonic() + self.timeout_s
-        try:
-            connection = self._connect(source, reverse)
-            try:
-                return self._fetch(connection, sql)
-            except sqlite3.OperationalError as error:
-                if "decode" not in str(error).lower():
-                    raise
-                connection.text_factory = (
-                    _tolerant_text  # some databases hold text that is not UTF-8
-                )
-                # With time of its own, or the outcome would depend on what ran on this connection before.
-                self._deadline = time.monotonic() + self.timeout_s
-                self._on_restart()
-                return self._fetch(connection, sql)
-        except MemoryError:
-            return Ran(outcome=Outcome.TOO_LARGE, detail="memory")
-        except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError) as error:
-            return _refusal(error)
-
-    def _fetch(self, connection: sqlite3.Connection, sql: str) -> Ran:
-        cursor = connection.execute(sql)
-        try:
-            columns = tuple(column[0] for column in cursor.description or ())
-            rows: list[tuple[Any, ...]] = []
-            size = 0
-            while chunk := cursor.fetchmany(512 if rows else 64):
-                rows += chunk
-                size += _bytes(chunk, len(columns))
-                if len(rows) > self.max_rows:
-                    return Ran(outcome=Outcome.TOO_LARGE, detail="rows")
-                if size > self.max_bytes:
-                    return Ran(outcome=Outcome.TOO_LARGE, detail="bytes")
-            return Ran(columns, rows, size=size)
-        finally:
-            cursor.close()
-
-    def _connect(self, source: Source, reverse: bool) -> sqlite3.Connection:
-        key = (source, reverse)
-        if connection := self._connections.get(key):
-            self._connections.move_to_end(key)
-            return connection
-        while len(self._connections) >= _OPEN_CONNECTIONS:
-            self._connections.popitem(last=False)[1].close()
-        connection = self._connections[key] = self._open(source, reverse)
-        return connection
-
-    def _open(self, source: Source, reverse: bool) -> sqlite3.Connection:
-        if source.abandoned:
-            raise sqlite3.OperationalError("unable to open database file: its log has no index")
-        connection = sqlite3.connect(
-            source.uri, uri=True, isolation_level=None, cached_statements=16
-        )
-        for limit, value in _LIMITS.items():
-            connection.setlimit(limit, value)
-        for pragma in (
-            "query_only=1",
-            "trusted_schema=0",
-            "cell_size_check=1",
-            "temp_store=MEMORY",
-            "mmap_size=0",
-            f"reverse_unordered_selects={reverse:d}",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
-        connection.set_progress_handler(self._overdue, _OPS_BETWEEN_CHECKS)
-        _prepare_json(connection)
-        connection.set_authorizer(_authorize)
-        return connection
-
-    def _overdue(self) -> bool:
-        return time.monotonic() > self._deadline
-
-
-def _prepare_json(connection: sqlite3.Connection) -> None:
-    """Let json_each and json_tree be read: SQLite sets them up by statements that the authorizer would refuse.
-
-    What goes wrong here is met again, and answered, by the statement itself.
-    """
-    with suppress(sqlite3.Error):
-        (shadowed,) = connection.execute(
-            "SELECT count(*) FROM sqlite_master WHERE lower(name) IN ('json_each', 'json_tree')"
-        ).fetchone()
-        if not shadowed:
-            connection.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')").close()
-
-
-def _state(path: str) -> tuple[int, int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:  # what is wrong with a database file is for SQLite to say
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
-    if action in _ALLOWED_ACTIONS:
-        return sqlite3.SQLITE_OK
-    if action == sqlite3.SQLITE_FUNCTION and str(second).lower() not in _FORBIDDEN_FUNCTIONS:
-        return sqlite3.SQLITE_OK
-    return sqlite3.SQLITE_DENY
-
-
-def _tolerant_text(raw: bytes) -> str:
-    """Bytes that are not UTF-8 become lone surrogates, so different bytes stay different."""
-    return raw.decode("utf-8", "surrogateescape")
-
-
-def _bytes(rows: list[tuple[Any, ...]], width: int) -> int:
-    texts = sum(
-        len(cell) for row in rows for cell in row if type(cell) is str or type(cell) is bytes
-    )
-    return texts + len(rows) * width * _CELL_BYTES
-
-
-def _refusal(error: Exception) -> Ran:
-    code = getattr(error, "sqlite_errorcode", None)
-    message = str(error).lower()
-    if code == sqlite3.SQLITE_INTERRUPT:
-        return Ran(outcome=Outcome.TIMEOUT, detail="progress")
-    if code == sqlite3.SQLITE_NOMEM:
-        return Ran(outcome=Outcome.TOO_LARGE, detail="memory")
-    if code == sqlite3.SQLITE_TOOBIG or "too big" in message:
-        return Ran(outcome=Outcome.TOO_LARGE, detail="value")
-    if code in (sqlite3.SQLITE_AUTH, sqlite3.SQLITE_READONLY) or "not authorized" in message:
-        return Ran(outcome=Outcome.DENIED, detail="authorizer")
-    if message.removeprefix("no such function: ") in _FORBIDDEN_FUNCTIONS:
-        return Ran(outcome=Outcome.DENIED, detail="function")
-    kind = next((kind for part, kind in _MESSAGES if part in message), ErrorKind.OTHER)
-    return Ran(outcome=Outcome.ERROR, detail=kind)
+_OPEN_DATABASES = 16
+_FLUSH_S = 0.01
+_OWN_WORK_S = 30.0  # for comparing and encoding large results, which no statement pays for
 
 
 class Worker:
-    """Answers messages. Gold results are kept, newest first, so every gold runs once while it is needed."""
+    """Answers messages."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
-        self.sandbox = sandbox
-        self._gold: OrderedDict[tuple[Source, str], Ran] = OrderedDict()
-        self._gold_bytes = 0
+    def __init__(self, kind: str, engines: EngineModule, limits: Limits, desk: Desk) -> None:
+        self._engines = engines
+        self._limits = limits
+        self._desk = desk
+        self._counts = kind in COUNTS_OPERATIONS
+        self._backwards = kind in OPENS_BACKWARDS
+        self._whole_budget = self._budget(limits.operations_allowed)
+        self._open: OrderedDict[tuple[str, bool], Engine] = OrderedDict()
+        self._golds = Golds()
+        self._states: dict[str, Hashable | None] = {}  # of databases, looked at just now
+        self._answers: list[list[Any]] = []
+        self._told_at = 0.0
+        self._alone = False
 
-    def judge(self, path: str, gold_sql: str, rule: Rule, candidates: Iterable[str]) -> None:
-        """One answer for the gold, then one for each candidate; none for them if the gold is unusable."""
-        source = Source.at(path)
-        gold = self._run_gold(source, gold_sql)
-        _answer([gold.outcome or "", gold.detail])
-        if gold.outcome is not None:
+    def serve(self, message: dict[str, Any]) -> None:
+        """Everything one message asks for; a last answer, null, says that it is done."""
+        url = message["url"]
+        self._alone = message["alone"]
+        self._states.clear()
+        self._tell()
+        for number, (gold, rule, statements) in enumerate(message["tasks"]):
+            engine = self._engine(url)
+            if message.get("probe"):
+                self._probe(number, engine, url, gold, Rule(*rule))
+            elif gold is None:
+                engine.state()
+                self._fetch(number, engine, statements)
+            else:
+                self._judge(number, engine, url, gold, Rule(*rule), statements)
+        self._tell(done=True)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _judge(
+        self,
+        number: int,
+        engine: Engine,
+        url: str,
+        gold_sql: str,
+        rule: Rule,
+        candidates: Sequence[str],
+    ) -> None:
+        """One answer for each candidate, or one for the gold if that is unusable."""
+        if time.monotonic() > self._told_at + _FLUSH_S:
+            self._tell()
+            self._states.clear()
+        if url not in self._states:
+            self._states[url] = engine.state()
+        key = (url, self._states[url], gold_sql)
+        found = self._golds.get(key) or self._run_gold(number, engine, key)
+        if found is None:
             return
-        for sql in candidates:
-            self._set_alarm()
-            ran = self.sandbox.run(source, sql)
+        gold = found
+        budget = self._whole_budget
+        if gold.operations is not None:
+            budget = self._budget(self._limits.operations_beside(gold.operations))
+        for place, sql in enumerate(candidates, 1):
+            ran = self._run(number, place, engine, sql, budget)
             if ran.outcome is not None:
-                _answer([ran.outcome, ran.detail])
+                self._answers.append([number, place, *self._refused(ran)])
                 continue
-            _answer(["ran"])
+            self._desk.extend(_OWN_WORK_S)
             try:
-                widths = (len(gold.columns), len(ran.columns))
-                mismatch = compare(gold.rows, ran.rows, widths, rule)
+                if gold.surely_equal(ran, rule):
+                    self._answers.append([number, place, Outcome.MATCH, ""])
+                    continue
+                if gold.rows is None:  # let go to save memory
+                    found = self._run_gold(number, engine, key)
+                    if found is None:
+                        return
+                    gold = found
+                    self._desk.extend(_OWN_WORK_S)
+                widths = (gold.width, len(ran.columns))
+                mismatch = compare(gold.rows or (), ran.rows, widths, rule)
             except MemoryError:
-                _answer([Outcome.TOO_LARGE, "memory"])
+                self._answers.append([number, place, Outcome.TOO_LARGE, "memory"])
                 continue
-            _answer([Outcome.MISMATCH, mismatch] if mismatch else [Outcome.MATCH, ""])
+            answer = [Outcome.MISMATCH, mismatch] if mismatch else [Outcome.MATCH, ""]
+            self._answers.append([number, place, *answer])
 
-    def run(self, path: str, sql: str) -> None:
-        """Execute one statement and send its rows."""
-        self._set_alarm()
-        ran = self.sandbox.run(Source.at(path), sql)
-        _answer(["ran"])
-        try:
-            rows = [[_plain(cell) for cell in row] for row in ran.rows]
-            data = _encoded([ran.outcome or "", ran.detail, ran.columns, rows])
-            if len(data) > self.sandbox.max_bytes:  # control characters take six times their length
-                data = _encoded([Outcome.TOO_LARGE, "bytes", [], []])
-            _send(data)
-        except MemoryError:
-            _answer([Outcome.TOO_LARGE, "memory", [], []])
+    def _run_gold(
+        self, number: int, engine: Engine, key: tuple[str, Hashable | None, str]
+    ) -> Kept | None:
+        """The gold's result; None, and an answer, where it is unusable."""
+        ran = self._run(number, 0, engine, key[2], self._whole_budget)
+        if ran.outcome is not None:
+            self._answers.append([number, 0, *self._refused(ran)])
+            return None
+        gold = Kept(ran)
+        self._golds.keep(key, gold)
+        return gold
 
-    def probe(self, path: str, sql: str, rule: Rule) -> None:
+    def _fetch(self, number: int, engine: Engine, statements: Sequence[str]) -> None:
+        """Send the rows of each statement."""
+        for place, sql in enumerate(statements, 1):
+            begun = time.perf_counter()
+            ran = self._run(number, place, engine, sql, self._whole_budget)
+            seconds = time.perf_counter() - begun
+            self._tell()
+            self._desk.extend(_OWN_WORK_S)
+            head = [number, place]
+            tail = [seconds, ran.operations]
+            try:
+                rows = [[_plain(cell) for cell in row] for row in ran.rows]
+                outcome = self._refused(ran) if ran.outcome is not None else ["", ""]
+                data = _encoded([[*head, *outcome, ran.columns, rows, *tail]])
+                if (
+                    len(data) > self._limits.max_bytes
+                ):  # control characters take six times their length
+                    data = _encoded([[*head, Outcome.TOO_LARGE, "bytes", [], [], *tail]])
+                _send(data)
+            except MemoryError:
+                _send(_encoded([[*head, Outcome.TOO_LARGE, "memory", [], [], *tail]]))
+
+    def _probe(self, number: int, engine: Engine, url: str, gold: str, rule: Rule) -> None:
         """Run a gold twice, the second time with rows that nothing orders reversed, and say how the results differ.
 
-        Answers `[outcome, detail, rows, CPU seconds]`; if it ran also `[how, repeats, ties]`: how the second result
-        differs, or what stopped it ("": it does not); whether a plain run gives the first result again; how results
-        differ when the ties of its ORDER BY are broken up and down.
+        Answers `[number, outcome, detail, rows, CPU seconds]`; if it ran also `[number, how, repeats, ties]`: how the
+        second result differs, or what stopped it ("": it does not); whether a plain run gives the first result again;
+        how results differ when the ties of its ORDER BY are broken up and down.
         """
-        source = Source.at(path)
-        self._set_alarm()
-        began = time.process_time()
-        first = self.sandbox.run(source, sql)
-        seconds = time.process_time() - began
-        _answer([first.outcome or "", first.detail, len(first.rows), seconds])
+        engine.state()
+        begun = time.process_time()
+        first = self._run(number, 0, engine, gold, self._whole_budget)
+        seconds = time.process_time() - begun
+        refused = ["", ""] if first.outcome is None else self._refused(first)
+        self._answers.append([number, *refused, len(first.rows), seconds])
         if first.outcome is not None:
             return
-        how = self._differs(source, sql, rule, first, reverse=True)
-        repeats = not how or not self._differs(source, sql, rule, first)
+        self._tell()  # what comes now may have to be killed
+        second = self._engine(url, backwards=self._backwards)
+        second.state()
+        how = self._differs(number, second, gold, rule, first)
+        repeats = not how or not self._differs(number, engine, gold, rule, first)
         ties = ""
-        if not how and (both := broken_ties(sql, len(first.columns))):
-            upwards = self._run_again(source, both[0])
+        if not how and (both := broken_ties(gold, len(first.columns))):
+            upwards = self._run(number, 1, engine, both[0], self._whole_budget)
             if upwards.outcome is None:
-                ties = self._differs(source, both[1], rule, upwards)
-        _answer([how, repeats, ties if ties in list(Mismatch) else ""])
+                ties = self._differs(number, engine, both[1], rule, upwards)
+        self._answers.append([number, how, repeats, ties if ties in list(Mismatch) else ""])
 
-    def _differs(
-        self, source: Source, sql: str, rule: Rule, first: Ran, *, reverse: bool = False
-    ) -> str:
-        ran = self._run_again(source, sql, reverse=reverse)
+    def _differs(self, number: int, engine: Engine, sql: str, rule: Rule, first: Ran) -> str:
+        ran = self._run(number, 1, engine, sql, self._whole_budget)
         if ran.outcome is not None:
             return ran.outcome
+        self._desk.extend(_OWN_WORK_S)
         try:
             return compare(first.rows, ran.rows, (len(first.columns), len(ran.columns)), rule) or ""
         except MemoryError:
             return Outcome.TOO_LARGE
 
-    def _run_again(self, source: Source, sql: str, *, reverse: bool = False) -> Ran:
-        self._set_alarm()
-        ran = self.sandbox.run(source, sql, reverse=reverse)
-        _answer(["ran"])
-        return ran
+    def _run(self, task: int, place: int, engine: Engine, sql: str, budget: Budget) -> Ran:
+        if time.monotonic() > self._told_at + _FLUSH_S:
+            self._tell()
+        self._desk.begin(task, place, self._limits.patience_s)
+        return engine.run(sql, budget)
 
-    def _run_gold(self, source: Source, sql: str) -> Ran:
-        key = (source, sql)
-        if ran := self._gold.get(key):
-            self._gold.move_to_end(key)
-            return ran
-        self._set_alarm()
-        ran = self.sandbox.run(source, sql)
-        if ran.outcome is None:
-            self._gold[key] = ran
-            self._gold_bytes += ran.size
-            while self._gold_bytes > _KEPT_GOLD_BYTES:
-                self._gold_bytes -= self._gold.popitem(last=False)[1].size
-        return ran
+    def _refused(self, ran: Ran) -> list[Any]:
+        """The answer for a statement that did not run."""
+        if self._counts and ran.outcome is Outcome.TIMEOUT and ran.detail == "wall":
+            share = self._desk.busy().share(time.process_time())
+            if not self._alone or share < FULL_SHARE:
+                return [AGAIN, ran.detail]
+        return [ran.outcome, ran.detail]
 
-    def _set_alarm(self) -> None:
-        """End this process long after the parent should have done so."""
-        signal.setitimer(signal.ITIMER_REAL, 6 * self.sandbox.timeout_s + 60)
+    def _budget(self, operations: int) -> Budget:
+        return Budget(self._limits.timeout_s, operations if self._counts else None)
+
+    def _engine(self, url: str, *, backwards: bool = False) -> Engine:
+        key = (url, backwards)
+        if engine := self._open.get(key):
+            self._open.move_to_end(key)
+            return engine
+        while len(self._open) >= _OPEN_DATABASES:
+            self._open.popitem(last=False)[1].close()
+        opener = self._engines.open_engine
+        if backwards:
+            opener = cast(BackwardsModule, self._engines).open_backwards
+        engine = self._open[key] = opener(url, self._limits, self._begin_anew)
+        return engine
+
+    def _begin_anew(self) -> None:
+        self._desk.extend(self._limits.patience_s)
+
+    def _tell(self, *, done: bool = False) -> None:
+        """Send the answers there are. From here on the parent has the time of one statement to be gone in."""
+        if self._answers or done:
+            _send(_encoded([*self._answers, None] if done else self._answers))
+            self._answers = []
+        self._told_at = time.monotonic()
+        self._desk.note_cpu()
+        signal.setitimer(signal.ITIMER_REAL, 6 * self._limits.timeout_s + 60)
 
 
 def _plain(cell: Any) -> Any:
@@ -422,12 +251,7 @@ def _plain(cell: Any) -> Any:
     return cell
 
 
-def _answer(message: list[Any]) -> None:
-    """Send `[outcome, detail, …]`, or a sign of life: `["ran"]` after a statement, `[]` where one begins anew."""
-    _send(_encoded(message))
-
-
-def _encoded(message: list[Any]) -> bytes:
+def _encoded(message: Any) -> bytes:
     return json.dumps(message).encode() + b"\n"
 
 
@@ -437,46 +261,19 @@ def _send(data: bytes) -> None:
         rest = rest[os.write(1, rest) :]
 
 
-def _limit_process(memory_mb: int) -> None:
-    statm = Path("/proc/self/statm")
-    present = (
-        int(statm.read_text().split()[0]) * resource.getpagesize() if statm.exists() else 1 << 28
-    )
-    for limit, value in (
-        (resource.RLIMIT_AS, present + (memory_mb << 20)),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_NOFILE, 64),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        hard = resource.getrlimit(limit)[1]
-        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(limit, (value, value))
-
-
-def main() -> None:
-    """Serve until standard input ends. The first message holds the limits."""
-    limits = json.loads(sys.stdin.buffer.readline())
-    _limit_process(limits["memory_mb"])
-    with sqlite3.connect(":memory:") as connection:  # the limit holds for the whole process
-        connection.execute(f"PRAGMA hard_heap_limit={limits['memory_mb'] << 19}")
-    connection.close()
-    sandbox = Sandbox(
-        limits["timeout_s"], limits["max_rows"], limits["max_bytes"], lambda: _answer([])
-    )
-    worker = Worker(sandbox)
-    _answer(["ready"])
-    for line in sys.stdin.buffer:
-        message = json.loads(line)
-        if "run" in message:
-            worker.run(message["path"], message["run"])
-        elif "probe" in message:
-            for gold, rule in message["probe"]:
-                worker.probe(message["path"], gold, Rule(*rule))
-        else:
-            for gold, rule, candidates in message["tasks"]:
-                worker.judge(message["path"], gold, Rule(*rule), candidates)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-if __name__ == "__main__":
-    main()
+def main(arguments: Sequence[str]) -> None:
+    """Serve until standard input ends. The last argument is the shared page; the first message holds the kind of
+    database and the limits.
+    """
+    desk = Desk(int(arguments[-1]))
+    first = json.loads(sys.stdin.buffer.readline())
+    limits = Limits(**first["limits"])
+    try:
+        engines = engine_module(first["kind"])
+        engines.confine(limits)
+        worker = Worker(first["kind"], engines, limits, desk)
+        _send(_encoded([]))
+        for line in sys.stdin.buffer:
+            worker.serve(json.loads(line))
+    except UserError as error:  # for the user to mend: the parent raises it
+        _send(_encoded({"refused": type(error).__name__, "why": str(error)}))
