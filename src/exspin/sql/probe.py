@@ -17,7 +17,7 @@ from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 from exspin.records import Database, Outcome
-from exspin.sql.compare import rule_for
+from exspin.sql.compare import as_executed, rule_for
 from exspin.sql.extract import gate
 from exspin.sql.process import Limits, WorkerProcess
 
@@ -97,9 +97,10 @@ def probe_golds(
     for database, sql in golds:
         key = (str(database.path), sql)
         if key not in due:
-            gated = gate(sql)
+            gated = gate(sql, first_only=comparator == "test-suite")
             refused = None if gated.outcome is None else Probe(gated.outcome, gated.detail)
-            due[key] = _Due(key[0], gated.sql, 0, refused, refused is not None)
+            executed = as_executed(comparator, gated.sql)
+            due[key] = _Due(key[0], executed, 0, refused, refused is not None)
         due[key].jobs += 1
         places.append(due[key])
     report(sum(each.jobs for each in due.values() if each.done))
