@@ -80,6 +80,10 @@ def test_the_comparator_decides_what_differs(database: Database) -> None:
     assert probe_golds(golds, comparator="bird", workers=1)[0].ties == ""
     with pytest.raises(ConfigError, match="exact"):
         probe_golds(golds, comparator="exact")
+    # what a comparator rewrites is what runs: the test-suite evaluator drops DISTINCT
+    distinct = [(database, "SELECT DISTINCT n FROM t")]
+    assert probe_golds(distinct, workers=1)[0].rows == 2
+    assert probe_golds(distinct, comparator="test-suite", workers=1)[0].rows == 3
 
 
 def test_order_and_counts_of_many_golds(database: Database, tmp_path: Path) -> None:
