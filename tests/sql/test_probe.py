@@ -104,13 +104,18 @@ ONE_INSTRUCTION = "SELECT instr(zeroblob(950000), zeroblob(475000)||x'01')"
 
 
 @pytest.mark.parametrize(
-    ("sql", "detail"), [(ENDLESS, "operations"), (ONE_INSTRUCTION, "killed")], ids=["stop", "kill"]
+    ("sql", "limits", "detail"),
+    [
+        (ENDLESS, Limits(timeout_s=10.0, max_operations=1_000_000), "operations"),
+        (ONE_INSTRUCTION, Limits(timeout_s=0.3), "killed"),
+    ],
+    ids=["stop", "kill"],
 )
 def test_a_gold_that_does_not_end_costs_only_itself(
-    sql: str, detail: str, database: Database
+    sql: str, limits: Limits, detail: str, database: Database
 ) -> None:
     golds = [(database, "SELECT 1"), (database, sql), (database, "SELECT 2")]
-    found = probe_golds(golds, limits=Limits(timeout_s=0.3), workers=1)
+    found = probe_golds(golds, limits=limits, workers=1)
     assert [(probe.outcome, probe.detail) for probe in found] == [
         (None, ""),
         (Outcome.TIMEOUT, detail),
