@@ -679,7 +679,7 @@ def test_what_the_system_refuses_anywhere_is_one_line(
     def no_room(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/tmp/somewhere")
 
-    monkeypatch.setattr("exspin.scoring.score", no_room)
+    monkeypatch.setattr("exspin.scoring.score_files", no_room)
     line = refused(
         "score", "--data", f"spider:{small_spider}", "--split", "dev", "--predictions", predictions
     )
@@ -692,7 +692,7 @@ def test_a_bug_of_ours_keeps_its_traceback(
     def bug(*_: object, **__: object) -> None:
         raise ZeroDivisionError("ours")
 
-    monkeypatch.setattr("exspin.scoring.score", bug)
+    monkeypatch.setattr("exspin.scoring.score_files", bug)
     result = call(
         "score", "--data", f"spider:{small_spider}", "--split", "dev", "--predictions", predictions
     )

@@ -125,11 +125,16 @@ def test_the_environment_fills_in_the_data_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("WHERE", "/data")
-    config = load_config(None, ["data=spider:$WHERE/spider", "model=$WHERE/model"])
-    assert config.data == "spider:/data/spider" and config.model == "$WHERE/model"
+    config = load_config(
+        None, ["data=spider:$WHERE/spider", "data_quarantine=$WHERE/q", "model=$WHERE/model"]
+    )
+    assert config.data == "spider:/data/spider" and config.data_quarantine == "/data/q"
+    assert config.model == "$WHERE/model"
     monkeypatch.delenv("WHERE")
     with pytest.raises(ConfigError, match="WHERE, which is not set"):
         load_config(None, ["data=spider:${WHERE}/spider"])
+    with pytest.raises(ConfigError, match=r"data_quarantine: .*WHERE, which is not set"):
+        load_config(None, ["data_quarantine=$WHERE/q"])
 
 
 def test_a_schedule_keeps_its_last_value() -> None:

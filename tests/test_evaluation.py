@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,17 @@ ANSWERS = [
     "SELECT name FROM pet ORDER BY age",
     "DELETE FROM pet",
 ]
+
+
+def test_a_quarantined_question_is_not_asked_and_keeps_its_row(dev: Split) -> None:
+    marked = replace(dev, quarantined={"spider/dev/0": "failing"})
+    result = answered(marked, ANSWERS)
+    assert len(result.candidates) == 5
+    assert (result.verdicts[0].outcome, result.verdicts[0].detail) == (
+        Outcome.GOLD_UNUSABLE,
+        "quarantined",
+    )
+    assert (result.score.n, result.score.scored, result.score.ex) == (12, 5, 1 / 5)
 
 
 def test_counts_add_up_with_missing_databases_counted(dev: Split) -> None:

@@ -19,11 +19,11 @@ FLOORS = [
     ["errors", "records", "environment", "ledger", "progress", "statistics"],
     ["config", "presets", "data", "sql"],
     ["hints", "prompt", "tiny_tokenizer", "hub", "model"],
-    ["generate", "feedback"],
+    ["generate", "feedback", "predictions"],
     ["pairs", "scoring", "evaluation", "run_directory"],
     ["train"],
-    ["reporting", "diagnosis", "selfplay"],
-    ["terminal", "cli", "__main__"],
+    ["reporting", "auditing", "diagnosis", "selfplay"],
+    ["terminal", "printing", "cli", "__main__"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 
@@ -35,7 +35,9 @@ SIDEWAYS = {
     ("model", "hub"),
     ("evaluation", "scoring"),
     ("selfplay", "reporting"),
+    ("auditing", "reporting"),
     ("cli", "terminal"),
+    ("cli", "printing"),
     ("__main__", "cli"),
 }
 

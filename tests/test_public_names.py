@@ -20,7 +20,15 @@ def test_the_list_is_complete_and_sorted() -> None:
 def test_each_name_is_a_function_or_a_class(name: str) -> None:
     if name == "run":
         pytest.importorskip("torch")
-    for module in ("scoring", "evaluation", "reporting", "diagnosis", "data", "run_directory"):
+    for module in (
+        "scoring",
+        "evaluation",
+        "reporting",
+        "auditing",
+        "diagnosis",
+        "data",
+        "run_directory",
+    ):
         import_module(f"exspin.{module}")
     found = getattr(exspin, name)
     assert callable(found)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from exspin.config import Config, load_config
+from exspin.data import load
 from exspin.errors import ConfigError, RunError
 from exspin.ledger import read_json, run_lock
 from exspin.run_directory import (
     RunDirectory,
     check_place,
     check_start,
+    digest_split,
     open_run,
     read_run_config,
     versions,
@@ -34,6 +37,22 @@ def test_the_resolved_configuration_comes_first(tmp_path: Path) -> None:
     assert read_run_config(place).seed == 7
     record = read_json(place / "environment.json")
     assert record["data"] == DATA and record["versions"] == versions() and record["resumed"] == []
+
+
+def test_the_digest_of_a_split_is_of_all_that_a_run_uses_of_it(small_bird: Path) -> None:
+    split = load(f"bird:{small_bird}", "dev")
+    (name,) = split.databases
+    content = Path(split.databases[name].path)
+    others = [
+        replace(split, examples=split.examples[1:]),
+        replace(split, descriptions={}),
+        replace(split, quarantined={split.examples[0].example_id: "failing"}),
+        replace(split, descriptions={}, quarantined={split.examples[0].example_id: "failing"}),
+    ]
+    digests = [digest_split(each) for each in (split, *others)]
+    assert digest_split(load(f"bird:{small_bird}", "dev")) == digests[0]
+    content.write_bytes(content.read_bytes() + b"\0")
+    assert len({digest_split(split), *digests}) == 6
 
 
 def test_paths(tmp_path: Path) -> None:

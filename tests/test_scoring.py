@@ -1,9 +1,10 @@
-"""Scoring a prediction file: how it is read, what is counted, and agreement with the reference evaluator."""
+"""Scoring prediction files: what is counted, how files compare, and agreement with the reference evaluator."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from exspin.data import Split, load
 from exspin.errors import ConfigError, DataError, RunError
 from exspin.records import Database, Example, Outcome, Verdict
-from exspin.scoring import read_predictions, score, summarise
+from exspin.scoring import score, score_files, summarise
 from exspin.sql.execute import Executor, Job
 
 GOLDS = [
@@ -128,117 +129,94 @@ def test_a_split_without_usable_gold_has_no_score_and_no_crash(
 FIVE = ["SELECT 1", "SELECT 2", "", "SELECT 4", "SELECT 5"]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "\n".join(FIVE),
-        "\n".join(FIVE) + "\n",
-        "\n".join(FIVE) + "\n\n\n",
-        "\ufeff" + "\r\n".join(FIVE) + "\r\n",
-        "SELECT 1\tstage\nSELECT 2\tstage\n\nSELECT 4\tstage\nSELECT 5\tstage\n",
-        "".join(json.dumps({"sql": sql}) + "\n" for sql in FIVE),
-        "".join(json.dumps({"index": i, "prediction": FIVE[i]}) + "\n\n" for i in (4, 2, 0, 1, 3)),
-    ],
-    ids=[
-        "plain",
-        "newline at the end",
-        "blank lines at the end",
-        "windows",
-        "db_id",
-        "jsonl",
-        "jsonl with index",
-    ],
-)
-def test_ways_to_write_five_predictions(text: str, split: Split, tmp_path: Path) -> None:
-    assert read_predictions(written(tmp_path, text), split.examples) == FIVE
-
-
-def test_characters_that_are_no_line_ends_stay(split: Split, tmp_path: Path) -> None:
-    lines = [
-        "SELECT 'a\u2028b'",
-        "SELECT '\x0b'",
-        "SELECT\tname FROM\tsinger",
-        "SELECT '\udcff'",
-        "SELECT 5",
-    ]
-    assert read_predictions(written(tmp_path, "\n".join(lines)), split.examples) == lines
-
-
-def test_a_first_prediction_with_a_brace_is_no_jsonl(split: Split, tmp_path: Path) -> None:
-    lines = ["{SELECT name}", *FIVE[1:]]
-    assert read_predictions(written(tmp_path, "\n".join(lines)), split.examples) == lines
-
-
-def test_tabs_as_white_space_are_no_databases(split: Split, tmp_path: Path) -> None:
-    lines = ["SELECT\tname\tFROM\tsinger"] * 5
-    assert read_predictions(written(tmp_path, "\n".join(lines)), split.examples) == lines
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("SELECT 1\n" * 4, "4 predictions for 5 rows"),
-        ("SELECT 1\n" * 6, "6 predictions for 5 rows"),
-        ("", "0 predictions for 5 rows"),
-        (
-            "SELECT 1\tstage\n" * 2 + "\nSELECT 1\tstage\nSELECT 1\tother\n",
-            r"predictions.sql:5: the line ends in 'other', but row 5",
-        ),
-        ('{"sql": "SELECT 1"}\n{"sql": ', r"predictions.sql:2: not JSON"),
-        (
-            '{"text": "SELECT 1"}\n',
-            r"predictions.sql:1: expected an object with the SQL under query or sql",
-        ),
-        ('{"sql": null}\n', r"predictions.sql:1: expected"),
-        ('{"sql": "a"}\n' + "[" * 200_000 + "\n", r"predictions.sql:2: not JSON"),
-        (
-            '{"sql": "a", "index": 0}\n{"sql": "b", "index": 0}\n',
-            r"predictions.sql:2: index 0 .* twice",
-        ),
-        (
-            "".join(f'{{"sql": "a", "index": {i}}}\n' for i in range(1, 6)),
-            "no prediction has index 0",
-        ),
-    ],
-)
-def test_a_file_that_does_not_fit_is_refused_in_one_line(
-    text: str, message: str, split: Split, tmp_path: Path
-) -> None:
-    with pytest.raises(DataError, match=message) as error:
-        read_predictions(written(tmp_path, text), split.examples)
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (json.dumps(FIVE).encode(), "is one JSON array of 5 items; give one SQL a line"),
-        (
-            json.dumps([{"sql": sql} for sql in FIVE], indent=1).encode(),
-            "is one JSON array of 5 items",
-        ),
-        (json.dumps(dict(enumerate(FIVE)), indent=4).encode(), "is one JSON object of 5 items"),
-        ("\n".join(FIVE).encode("utf-16"), "is UTF-16 or binary, not UTF-8"),
-        ("\n".join(FIVE).encode("utf-16-le"), "is UTF-16 or binary, not UTF-8"),
-        (b"SQLite format 3\0" + bytes(84), "is UTF-16 or binary"),
-        (b"PK\x03\x04" + b"x" * 90, "is a compressed file"),
-    ],
-    ids=["array", "array of objects", "object", "utf-16", "utf-16 without mark", "db", "zip"],
-)
-@pytest.mark.parametrize("name", ["predictions.sql", "predictions.json", "predictions.jsonl"])
-def test_a_file_of_another_format_is_told_apart_from_a_wrong_count(
-    content: bytes, message: str, name: str, split: Split, tmp_path: Path
-) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=f"{name}: {message}"):
-        read_predictions(tmp_path / name, split.examples)
-
-
 def test_a_missing_file_and_an_unknown_comparator(split: Split, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"gone.sql: cannot be read"):
         score(split, tmp_path / "gone.sql")
     with pytest.raises(ConfigError, match="exact"):
         score(split, written(tmp_path, "SELECT 1\n" * 5), comparator="exact")
+
+
+WRONG = "SELECT 0"
+BETTER = [
+    "SELECT name FROM singer WHERE age = 36",
+    "SELECT 2",
+    "",
+    "",
+    "SELECT name FROM singer ORDER BY age",
+]
+
+
+def test_several_files_stand_side_by_side(split: Split, tmp_path: Path) -> None:
+    """Of three scored rows A has none, B all, C the first: B fixes three of A, C breaks two of B."""
+    files = [
+        written(tmp_path, "\n".join(lines), f"{name}.sql")
+        for name, lines in (("a", [WRONG] * 5), ("b", BETTER), ("c", [BETTER[0], *[WRONG] * 4]))
+    ]
+    told: list[int] = []
+    places = [tmp_path / f"{name}.jsonl" for name in "abc"]
+    scores = score_files(split, files, verdicts=places, workers=1, progress=told.append)
+    assert [each.ex for each in scores.files] == [0.0, 1.0, pytest.approx(1 / 3)]
+    assert scores.files[1].to_json() == {
+        **score(split, files[1], workers=1).to_json(),
+        "seconds": scores.files[1].seconds,
+    }
+    found = scores.to_json()
+    assert list(found) == ["files", "pairs"]
+    assert [row["predictions"] for row in found["files"]] == [str(path) for path in files]
+    named = [(row["a"][-5], row["b"][-5], row["fixed"], row["broke"]) for row in found["pairs"]]
+    assert named == [("a", "b", 3, 0), ("a", "c", 1, 0), ("b", "c", 0, 2)]
+    first = found["pairs"][0]
+    assert list(first) == ["a", "b", "diff", "ci95", "fixed", "broke", "p"]
+    # three changes, all to the better: 2 · (1/2)³
+    assert (first["diff"], first["p"]) == (1.0, 0.25)
+    assert sum(told) == 15
+    assert [len(place.read_text().splitlines()) for place in places] == [5, 5, 5]
+
+
+def test_the_verdicts_of_two_files_do_not_mix(split: Split, tmp_path: Path) -> None:
+    one, two = (written(tmp_path, "\n".join(FIVE), name) for name in ("1.sql", "2.sql"))
+    for places, message in (
+        ([tmp_path / "v"], "1 places for the verdicts of 2 files"),
+        ([tmp_path / "v", tmp_path / "v"], "is given for the verdicts of two files"),
+        ([tmp_path / "v", one], "is the file of predictions"),
+    ):
+        with pytest.raises(DataError, match=message):
+            score_files(split, [one, two], verdicts=places)
+    with pytest.raises(DataError, match="no file of predictions"):
+        score_files(split, [])
+
+
+def test_a_quarantined_row_is_counted_and_not_executed(split: Split, tmp_path: Path) -> None:
+    """A missing database is said before the quarantine; the rest of the rows is as before."""
+    marked = replace(split, quarantined={"x/dev/0": "failing", "x/dev/2": "failing"})
+    verdicts = tmp_path / "v.jsonl"
+    scored = score(marked, written(tmp_path, "\n".join(BETTER)), verdicts=verdicts, workers=1)
+    assert (scored.n, scored.scored, scored.gold_unusable) == (5, 2, 3)
+    assert sum(scored.outcomes.values()) == 5
+    details = [json.loads(line)["detail"] for line in verdicts.read_text().splitlines()]
+    assert details == ["quarantined", "", "database_missing", "no_such_column", ""]
+
+
+@pytest.mark.parametrize(
+    ("comparator", "outcome"), [("test-suite", "mismatch"), ("strict", "match")]
+)
+def test_a_tab_ends_a_line_for_the_test_suite_and_is_white_space_in_a_table(
+    comparator: str, outcome: str, split: Split, tmp_path: Path
+) -> None:
+    """Its script cuts each line at the first tab; a field of a table is no line."""
+    sql = "SELECT name FROM singer\tWHERE age > 30"
+    one = replace(split, examples=split.examples[:1])
+    from_lines = score(one, written(tmp_path, sql), comparator=comparator)
+    from_table = score(one, written(tmp_path, f"sql\n{sql}\n", "p.csv"), comparator=comparator)
+    assert from_lines.outcomes[Outcome(outcome)] == 1
+    assert from_table.outcomes[Outcome.MATCH] == 1
+
+
+def test_every_part_has_its_interval(split: Split, tmp_path: Path) -> None:
+    scored = score(split, written(tmp_path, "\n".join(BETTER)), workers=1)
+    for part in (*scored.by_hardness.values(), *scored.by_database.values()):
+        assert part.ci95[0] <= part.ex <= part.ci95[1]
+    assert scored.by_database["gone"].ci95 == (0.0, 1.0)  # nothing to go by
 
 
 SYSTEMS = ("dail_sql_gpt4", "c3_chatgpt", "codes_7b_sft", "codellama_7b_zero_shot")

@@ -80,6 +80,28 @@ def test_a_run_leaves_files_a_person_can_open(small_spider: Path, tmp_path: Path
     assert json.loads((place / "report.json").read_text())["best_round"] == summary.best_round
 
 
+def test_quarantined_rows_are_neither_trained_on_nor_scored(
+    small_spider: Path, tmp_path: Path
+) -> None:
+    """And another quarantine is another data set: the run does not continue with it."""
+    lines = [{"example_id": f"spider/{row}", "reason": "ties"} for row in ("train/0", "dev/1")]
+    file = tmp_path / "q.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    config = small(small_spider, "rounds=0", "sft.epochs=1", f"data_quarantine={file}")
+    summary = run(config, tmp_path / "run")
+    trained = {row["example_id"] for row in read_jsonl(tmp_path / "run" / "sft" / "prompts.jsonl")}
+    assert len(trained) == 11 and "spider/train/0" not in trained
+    (dev,) = (e for e in summary.to_json()["rounds"] if e["split"] == "dev")
+    assert (dev["n"], dev["scored"], dev["outcomes"]["gold_unusable"]) == (12, 5, 7)
+    (count,) = (c for c in summary.counts if c.split == "dev")
+    assert (sum(count.missing.values()), count.quarantined, count.gold_failed) == (6, 1, 0)
+    said = read_json(tmp_path / "run" / "table.json")["said"]
+    assert any("1 of 12 questions are quarantined (ties 1)" in line for line in said)
+    file.write_text(json.dumps(lines[0]))
+    with pytest.raises(RunError, match="the data changed"):
+        run(config, tmp_path / "run")
+
+
 def test_the_best_round_is_chosen_on_the_held_out_databases(
     small_spider: Path, tmp_path: Path
 ) -> None:

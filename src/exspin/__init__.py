@@ -11,9 +11,11 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOME = {
+    "audit": "exspin.auditing",
     "Config": "exspin.config",
     "load_config": "exspin.config",
     "load": "exspin.data",
+    "load_gold": "exspin.data",
     "execute": "exspin.sql.execute",
     "Database": "exspin.records",
     "Executor": "exspin.sql.execute",
@@ -21,6 +23,7 @@ _HOME = {
     "run": "exspin.selfplay",
     "evaluate": "exspin.evaluation",
     "score": "exspin.scoring",
+    "score_files": "exspin.scoring",
     "report": "exspin.reporting",
     "doctor": "exspin.diagnosis",
 }
@@ -31,14 +34,17 @@ __all__ = [
     "Executor",
     "Limits",
     "__version__",
+    "audit",
     "doctor",
     "evaluate",
     "execute",
     "load",
     "load_config",
+    "load_gold",
     "report",
     "run",
     "score",
+    "score_files",
 ]
 
 

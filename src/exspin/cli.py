@@ -23,6 +23,7 @@ from rich.table import Table
 
 from exspin import __version__
 from exspin.errors import ConfigError, TrainingStopped, UserError
+from exspin.printing import print_audit, print_score, print_scores
 from exspin.sql.compare import COMPARATORS
 from exspin.terminal import Terminal
 
@@ -81,11 +82,12 @@ def _finite(value: float) -> float:
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
-Spec = Annotated[
-    str,
-    typer.Option("--data", help="builtin, spider:PATH, spider-syn:PATH, bird:PATH or pairs:PATH."),
-]
-SplitName = Annotated[str, typer.Option("--split", help="A split, or several with commas.")]
+_BySpec = typer.Option(
+    "--data", help="builtin, spider:PATH, spider-syn:PATH, bird:PATH or pairs:PATH."
+)
+Spec = Annotated[str, _BySpec]
+_BySplit = typer.Option("--split", help="A split, or several with commas.")
+SplitName = Annotated[str, _BySplit]
 _ByComparator = typer.Option(
     "--comparator", help=f"How results are compared: {', '.join(COMPARATORS)}."
 )
@@ -93,6 +95,10 @@ Comparator = Annotated[str, _ByComparator]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="key=value; `exspin config schema` lists the keys. Repeatable."),
+]
+Quarantine = Annotated[
+    Path | None,
+    typer.Option("--quarantine", help="Rows named in this file of an audit count as unusable."),
 ]
 Timeout = Annotated[
     float,
@@ -158,6 +164,7 @@ def evaluate(
     predictions: Annotated[
         Path | None, typer.Option("--predictions", help="Keep the answers and their outcomes here.")
     ] = None,
+    quarantine: Quarantine = None,
     set_: Set = None,
     as_json: AsJson = False,
 ) -> None:
@@ -176,6 +183,7 @@ def evaluate(
             comparator=comparator,
             config=config,
             predictions=predictions,
+            quarantine=quarantine,
             progress=progress,
         )
     _print_score(score, as_json)
@@ -194,44 +202,154 @@ def _evaluation_keys(overrides: list[str]) -> list[str]:
 
 @app.command()
 def score(
-    data: Spec,
-    split: SplitName,
-    predictions: Annotated[Path, typer.Option("--predictions", help="One SQL a line, or JSONL.")],
+    predictions: Annotated[
+        list[Path],
+        typer.Option(
+            "--predictions",
+            "--pred",
+            help="One SQL a line, JSONL or CSV. Repeatable: files are compared side by side.",
+        ),
+    ],
+    data: Annotated[str | None, _BySpec] = None,
+    split: Annotated[str | None, _BySplit] = None,
+    gold: Annotated[
+        Path | None,
+        typer.Option("--gold", help="Score against this file, SQL<TAB>db_id a line, not a split."),
+    ] = None,
+    databases: Annotated[
+        Path | None,
+        typer.Option("--databases", "--db", help="With --gold: the folder of ID/ID.sqlite."),
+    ] = None,
     comparator: Comparator = "default",
     verdicts: Annotated[
-        Path | None, typer.Option("--verdicts", help="Write index, db_id, outcome, detail here.")
+        list[Path] | None,
+        typer.Option(
+            "--verdicts",
+            help="Write index, db_id, outcome, detail here; as often as --predictions.",
+        ),
+    ] = None,
+    sql_column: Annotated[
+        str | None, typer.Option("--sql-column", help="The field of CSV or JSONL that holds SQL.")
     ] = None,
     extract: Annotated[
         bool, typer.Option("--extract", help="Take the statement out of model text first.")
     ] = False,
+    quarantine: Quarantine = None,
     timeout: Timeout = 30.0,
     workers: Workers = 2,
     as_json: AsJson = False,
 ) -> None:
-    """Score a file of predicted SQL against a split."""
-    from exspin.data import load, remarks
+    """Score files of predicted SQL against a split or a gold file."""
+    from exspin.data import remarks
     from exspin.feedback import describe_damaged
-    from exspin.scoring import score as score_
+    from exspin.scoring import score_files
     from exspin.sql.execute import Limits
 
     _check_comparator(comparator)
-    questions = load(data, split)
+    questions = _questions(data, split, gold, databases, quarantine)
     for remark in remarks(questions):
         stderr.print(remark, markup=False)
-    with Terminal(stderr) as progress, progress.bar("scoring", len(questions.examples)) as advance:
-        result = score_(
+    total = len(questions.examples) * len(predictions)
+    with Terminal(stderr) as progress, progress.bar("scoring", total) as advance:
+        result = score_files(
             questions,
             predictions,
             comparator=comparator,
             extract=extract,
+            sql_column=sql_column,
             limits=Limits(timeout_s=timeout),
             workers=workers,
-            verdicts=verdicts,
+            verdicts=verdicts or [],
             progress=advance,
         )
-    if damaged := describe_damaged(result.damaged, questions.databases):
+    # damage is in the databases, so every file of predictions meets the same
+    if damaged := describe_damaged(result.files[0].damaged, questions.databases):
         stderr.print(damaged, markup=False)
-    _print_score(result, as_json)
+    if len(predictions) == 1:
+        _print_score(result.files[0], as_json)
+    elif as_json:
+        _print_json({**result.to_json(), "seconds": round(_seconds_since_start(), 3)})
+    else:
+        print_scores(stdout, result)
+
+
+def _questions(
+    data: str | None,
+    split: str | None,
+    gold: Path | None,
+    databases: Path | None,
+    quarantine: Path | None,
+) -> Any:
+    """What is scored against: a split of a SPEC, or a gold file and a folder of databases."""
+    from exspin.data import load, load_gold
+
+    if gold is None:
+        if databases is not None:
+            raise ConfigError(f"--databases {databases}: goes with --gold; a SPEC knows its own")
+        if data is None or split is None:
+            raise ConfigError("score needs --data SPEC --split S, or --gold FILE --databases DIR")
+        return load(data, split, quarantine=quarantine)
+    if split is not None or quarantine is not None:
+        name = "--split" if split is not None else "--quarantine"
+        raise ConfigError(f"{name}: has no part with --gold {gold}, whose rows are its own")
+    if (data is None) == (databases is None):
+        raise ConfigError(
+            f"--gold {gold}: needs its databases, by --databases DIR or by --data SPEC, one of the two"
+        )
+    return load_gold(gold, databases=databases, spec=data)
+
+
+@app.command()
+def audit(
+    data: Spec,
+    split: SplitName,
+    output: Annotated[
+        Path | None, typer.Option("-o", help="Write audit.html, audit.json, quarantine.jsonl here.")
+    ] = None,
+    reasons: Annotated[
+        str,
+        typer.Option(
+            "--reasons",
+            help="What goes into the quarantine file, with commas: failing, nondeterministic, ties, "
+            "leaks, duplicates, slow, empty.",
+        ),
+    ] = "failing,nondeterministic",
+    comparator: Comparator = "default",
+    slow: Annotated[
+        float, typer.Option("--slow", min=0.0, help="Seconds of CPU that make a gold slow.")
+    ] = 1.0,
+    near: Annotated[
+        float,
+        typer.Option(
+            "--near", min=0.3, max=1.0, help="Trigram overlap of a near duplicate; 1: equal only."
+        ),
+    ] = 0.8,
+    timeout: Timeout = 30.0,
+    workers: Workers = 2,
+    as_json: AsJson = False,
+) -> None:
+    """Run every gold twice and find what cannot be trusted, before any training."""
+    from exspin.auditing import audit as audit_
+    from exspin.sql.execute import Limits
+
+    _check_comparator(comparator)
+    with Terminal(stderr) as progress:
+        found = audit_(
+            data,
+            split,
+            directory=output,
+            comparator=comparator,
+            slow_s=slow,
+            near=near,
+            quarantine=[reason.strip() for reason in reasons.split(",") if reason.strip()],
+            limits=Limits(timeout_s=timeout),
+            workers=workers,
+            progress=progress,
+        )
+    if as_json:
+        _print_json({**found.to_json(), "seconds": round(_seconds_since_start(), 3)})
+    else:
+        print_audit(stdout, found, output)
 
 
 @app.command()
@@ -349,25 +467,7 @@ def _print_score(score: Any, as_json: bool) -> None:
     if as_json:
         _print_json({**score.to_json(), "seconds": round(_seconds_since_start(), 3)})
         return
-    low, high = score.ci95
-    rate = (
-        f"EX {score.ex:.2%}  (95 % interval {low:.2%} to {high:.2%})"
-        if score.scored
-        else "no EX: nothing could be judged"
-    )
-    stdout.print(
-        f"{rate}, comparator {score.comparator}: "
-        f"{score.outcomes['match']} of {score.scored} scored, {score.gold_unusable} of {score.n} not usable",
-        soft_wrap=True,
-    )
-    outcomes = Table("outcome", "rows")
-    for name, count in score.outcomes.items():
-        outcomes.add_row(str(name), str(count))
-    stdout.print(outcomes)
-    hardness = Table("hardness", "scored", "EX")
-    for name, part in score.by_hardness.items():
-        hardness.add_row(name, str(part.scored), f"{part.ex:.2%}" if part.scored else "–")
-    stdout.print(hardness)
+    print_score(stdout, score)
 
 
 def _print_rounds(summary: Any) -> None:

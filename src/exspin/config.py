@@ -2,7 +2,8 @@
 
 Every key has its meaning beside it; `exspin config schema` prints this tree as JSON Schema. A schedule is one number
 or a list with one number a round (the last one is kept for later rounds). Below `cli.py` nothing reads the
-environment, with the exceptions that `environment.py` states: `$NAME` in `data` is filled in when a configuration is read.
+environment, with the exceptions that `environment.py` states: `$NAME` in `data` and `data_quarantine` is filled in when a
+configuration is read.
 """
 
 from __future__ import annotations
@@ -186,6 +187,9 @@ class Config(_Section):
     data: str = Field(
         "builtin", description="SPEC: builtin, spider:PATH, spider-syn:PATH, bird:PATH, pairs:PATH"
     )
+    data_quarantine: str | None = Field(
+        None, description="file of rows not to train on or score, as `exspin audit` writes it"
+    )
     model: str = Field("tiny", description="tiny (made here), a local directory or a hub id")
     seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
         0, description="of weights, data order, selection and sampling"
@@ -273,7 +277,9 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
         config = Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError(f"{where}: {_explain(error)}") from error
-    return config.model_copy(update={"data": _expand(config.data)}).resolved()
+    named = {"data": config.data, "data_quarantine": config.data_quarantine}
+    paths = {key: _expand(key, value) for key, value in named.items() if value is not None}
+    return config.model_copy(update=paths).resolved()
 
 
 class _Yaml(yaml.SafeLoader):
@@ -330,11 +336,11 @@ def _set(values: dict[str, Any], override: str) -> None:
     target[last] = value
 
 
-def _expand(spec: str) -> str:
+def _expand(key: str, text: str) -> str:
     try:
-        return expand(spec)
+        return expand(text)
     except NotSet as error:
-        raise ConfigError(f"data: {spec!r} {error}") from error
+        raise ConfigError(f"{key}: {text!r} {error}") from error
 
 
 def _explain(error: ValidationError) -> str:

@@ -1,7 +1,7 @@
 """The one place below the command line that reads the environment: `$NAME` in texts that name data.
 
-Two texts are filled in: `data` of a configuration, and the URLs of a `databases.yaml`, so that neither a place nor a
-password need stand in a file. Nothing else is looked up.
+Filled in are `data` and `data_quarantine` of a configuration, and the URLs of a `databases.yaml`, so that neither a place
+nor a password need stand in a file. Nothing else is looked up.
 """
 
 from __future__ import annotations

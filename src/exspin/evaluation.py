@@ -127,7 +127,7 @@ def evaluate_split(
         candidates = sampler.sample(prompts, k=1, round_number=0, progress=advance)
     asked = {candidate.example_id for candidate in candidates}
     rows = list(candidates)
-    # A question that could not be asked still has its row: its missing database makes it `gold_unusable`.
+    # A question that could not be asked still has its row: a missing database or the quarantine makes it `gold_unusable`.
     rows += [
         Candidate(e.example_id, 0, "", "stop") for e in data.examples if e.example_id not in asked
     ]
@@ -138,6 +138,7 @@ def evaluate_split(
             data.databases,
             executor,
             comparator,
+            quarantined=data.quarantined,
             progress=advance,
         )
     place = {e.example_id: e.index for e in data.examples}
@@ -156,9 +157,11 @@ def evaluate(
     comparator: str = "default",
     config: Config | None = None,
     predictions: str | Path | None = None,
+    quarantine: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Score:
     """Score a model on a split, prompting as its training did; `predictions` keeps its answers and their outcomes.
+    Rows that the file `quarantine` names are not asked and count as `gold_unusable`.
 
     `model` is a directory or a hub id. A checkpoint of exspin brings its prompt configuration and answer length with it;
     `config` gives them for other models. Raises `UserError` for data, databases and models that cannot be used.
@@ -169,7 +172,7 @@ def evaluate(
     show = progress or Silent()
     if predictions is not None:
         check_output(predictions)
-    data = load(spec, split)
+    data = load(spec, split, quarantine=quarantine)
 
     # torch comes in here, not when scoring or reporting import this module
     from exspin.generate.hf import HfSampler

@@ -7,7 +7,7 @@ Execution and comparison are in `exspin.sql`; what a verdict teaches is decided 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 from exspin.records import Candidate, Database, Example, Outcome, Verdict
 from exspin.sql.engines import ErrorKind
@@ -15,6 +15,7 @@ from exspin.sql.execute import Executor, Job, Judgement
 from exspin.sql.extract import extract_sql
 
 _NO_DATABASE = Judgement(Outcome.GOLD_UNUSABLE, "database_missing")
+_QUARANTINED = Judgement(Outcome.GOLD_UNUSABLE, "quarantined")
 
 
 def judge(
@@ -25,16 +26,24 @@ def judge(
     comparator: str,
     *,
     extract: bool = True,
+    quarantined: Container[str] = (),
     progress: Callable[[int], None] | None = None,
 ) -> list[Verdict]:
     """One verdict for each candidate. `examples` by example_id, `databases` by db_id.
 
+    The gold of an example whose id is in `quarantined` is not trusted: its candidates are `gold_unusable`, unexecuted.
     With `extract`, the statement is taken out of the model's text first; without, the text is the statement.
     `progress` is called with the number of candidates judged since its last call.
     """
     queries = [extract_sql(c.text) if extract else c.text for c in candidates]
+    judgements = [
+        _NO_DATABASE if examples[c.example_id].db_id not in databases else _QUARANTINED
+        for c in candidates
+    ]
     known = [
-        index for index, c in enumerate(candidates) if examples[c.example_id].db_id in databases
+        index
+        for index, c in enumerate(candidates)
+        if examples[c.example_id].db_id in databases and c.example_id not in quarantined
     ]
     if progress and len(known) < len(candidates):
         progress(len(candidates) - len(known))
@@ -42,7 +51,6 @@ def judge(
     for index in known:
         example = examples[candidates[index].example_id]
         jobs.append(Job(databases[example.db_id], example.query, queries[index]))
-    judgements = [_NO_DATABASE] * len(candidates)
     for index, judgement in zip(known, executor.judge(jobs, comparator, progress), strict=True):
         judgements[index] = judgement
     return [

@@ -143,13 +143,21 @@ def read_run_config(path: Path) -> Config:
 
 
 def digest_split(split: Split) -> str:
-    """Digest of a split's questions, of the databases they are asked of and of what is said about those."""
-    files = {name: digest_file(db.path) for name, db in sorted(split.databases.items())}
-    said = [
-        [name, [[*column, *astuple(text)] for column, text in sorted(found.items())]]
-        for name, found in sorted(split.descriptions.items())
+    """Digest of a split's questions, of the databases they are asked of, of what is said about those and of the quarantine."""
+    content: list[Any] = [
+        [example.to_json() for example in split.examples],
+        {name: digest_file(db.path) for name, db in sorted(split.databases.items())},
     ]
-    return digest_json([[e.to_json() for e in split.examples], files, *([said] if said else [])])
+    if split.descriptions or split.quarantined:
+        content.append(
+            [
+                [name, [[*column, *astuple(text)] for column, text in sorted(found.items())]]
+                for name, found in sorted(split.descriptions.items())
+            ]
+        )
+    if split.quarantined:
+        content.append(sorted(split.quarantined))
+    return digest_json(content)
 
 
 def versions() -> dict[str, str]:

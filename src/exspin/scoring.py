@@ -1,32 +1,27 @@
-"""Score a file of predicted SQL against a split: execution accuracy, its interval, and what went wrong.
+"""Score files of predicted SQL against a split: execution accuracy, its interval, and what went wrong.
 
-A prediction file has one prediction for each row of the split, in order: a text file with one SQL a line (a blank
-line is an empty prediction; a tab and the db_id may follow), or JSONL. `summarise` turns verdicts into a score and is
-what model evaluation uses too.
+How a file is read is in `predictions`. `summarise` turns verdicts into a score and is what model evaluation uses too.
+Several files are judged by the same workers and compared question by question.
 """
 
 from __future__ import annotations
 
-import json
-import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from exspin import feedback
 from exspin.data import Split, with_hardness
-from exspin.data.rows import what_it_is
 from exspin.errors import DataError
 from exspin.ledger import check_output, write_jsonl
+from exspin.predictions import read_file
 from exspin.records import Candidate, Example, Outcome, Verdict
 from exspin.sql.execute import Executor, Limits
-from exspin.statistics import bootstrap_interval
-
-_SQL_KEYS = ("query", "sql", "prediction")
-_DB_ID = re.compile(r"[\w.\- ]{1,64}")
+from exspin.statistics import Paired, bootstrap_interval, paired_difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +31,10 @@ class Part:
     n: int
     scored: int
     ex: float
+    ci95: tuple[float, float]
 
     def to_json(self) -> dict[str, Any]:
-        return {"n": self.n, "scored": self.scored, "ex": self.ex}
+        return {"n": self.n, "scored": self.scored, "ex": self.ex, "ci95": list(self.ci95)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +42,8 @@ class Score:
     """Execution accuracy `ex` = matches / scored, with its 95 % bootstrap interval; rates are fractions 0–1.
 
     `n` counts every row, `outcomes` has all nine and sums to `n`; `scored` leaves out `gold_unusable` alone. `damaged`: db_id
-    of a database that is damaged inside → its questions whose gold fails for that. `seconds` is
-    the wall time of the call of `score` or `evaluate`; 0 where verdicts alone were summarised.
+    of a database that is damaged inside → its questions whose gold fails for that. `seconds` is wall time: of the call of
+    `score`, `evaluate` or, from one file to the next, `score_files`; 0 where verdicts alone were summarised.
     """
 
     n: int
@@ -78,12 +74,42 @@ class Score:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Several files of predictions for one split, side by side. `pairs`: (i, j) → file j against file i, by place."""
+
+    names: tuple[str, ...]
+    files: tuple[Score, ...]
+    pairs: Mapping[tuple[int, int], Paired]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "files": [
+                {"predictions": name, **score.to_json()}
+                for name, score in zip(self.names, self.files, strict=True)
+            ],
+            "pairs": [
+                {
+                    "a": self.names[i],
+                    "b": self.names[j],
+                    "diff": pair.diff,
+                    "ci95": list(pair.ci95),
+                    "fixed": pair.fixed,
+                    "broke": pair.broke,
+                    "p": pair.p,
+                }
+                for (i, j), pair in self.pairs.items()
+            ],
+        }
+
+
 def score(
     data: Split,
     predictions: str | Path,
     *,
     comparator: str = "default",
     extract: bool = False,
+    sql_column: str | None = None,
     limits: Limits | None = None,
     workers: int = 2,
     verdicts: str | Path | None = None,
@@ -91,44 +117,112 @@ def score(
 ) -> Score:
     """Execute and compare a file of predictions for a split, and write the verdicts beside it if asked.
 
-    With `extract`, predictions are model text and the statement is taken out first. Raises `DataError` where the file
-    cannot be read or does not fit the split, and `ConfigError` for an unknown comparator.
+    With `extract`, predictions are model text and the statement is taken out first. `sql_column` names the field of a CSV
+    or JSONL file. Raises `DataError` where the file cannot be read or does not fit the split, and `ConfigError` for an
+    unknown comparator.
+    """
+    return score_files(
+        data,
+        [predictions],
+        comparator=comparator,
+        extract=extract,
+        sql_column=sql_column,
+        limits=limits,
+        workers=workers,
+        verdicts=[] if verdicts is None else [verdicts],
+        progress=progress,
+    ).files[0]
+
+
+def score_files(
+    data: Split,
+    predictions: Sequence[str | Path],
+    *,
+    comparator: str = "default",
+    extract: bool = False,
+    sql_column: str | None = None,
+    limits: Limits | None = None,
+    workers: int = 2,
+    verdicts: Sequence[str | Path] = (),
+    progress: Callable[[int], None] | None = None,
+) -> Scores:
+    """`score` for several files, and each pair of them compared on the questions that were scored.
+
+    `verdicts` has a place for each file, or none. All files are read before anything is executed.
     """
     started = time.monotonic()
-    predictions = Path(predictions)
-    verdicts = None if verdicts is None else Path(verdicts)
-    if verdicts is not None and verdicts.resolve() == predictions.resolve():
-        raise DataError(
-            f"{verdicts}: is the file of predictions; give verdicts a file of their own"
-        )
-    if verdicts is not None:
-        check_output(verdicts)
-    texts = read_predictions(predictions, data.examples)
-    if comparator.startswith(
-        "test-suite"
-    ):  # its script reads a line up to the first tab, whatever follows
-        texts = [text.partition("\t")[0] for text in texts]
-    candidates = [
-        Candidate(example.example_id, 0, text, "stop")
-        for example, text in zip(data.examples, texts, strict=True)
-    ]
+    paths, places = [Path(path) for path in predictions], [Path(path) for path in verdicts]
+    _check_places(paths, places)
+    texts = [_texts(path, data.examples, comparator, extract, sql_column) for path in paths]
+    examples = {example.example_id: example for example in data.examples}
+    judged, scores = [], []
     with Executor(limits, workers) as executor:
         executor.start()
-        # while the workers start
-        graded = with_hardness(data).examples
-        judged = feedback.judge(
-            candidates,
-            {example.example_id: example for example in data.examples},
-            data.databases,
-            executor,
-            comparator,
-            extract=extract,
-            progress=progress,
+        graded = with_hardness(data).examples  # while the workers start
+        for each in texts:
+            candidates = [
+                Candidate(example.example_id, 0, text, "stop")
+                for example, text in zip(data.examples, each, strict=True)
+            ]
+            judged.append(
+                feedback.judge(
+                    candidates,
+                    examples,
+                    data.databases,
+                    executor,
+                    comparator,
+                    extract=extract,
+                    quarantined=data.quarantined,
+                    progress=progress,
+                )
+            )
+            now = time.monotonic()
+            scores.append(replace(summarise(judged[-1], graded, comparator), seconds=now - started))
+            started = now
+    for place, found in zip(places, judged, strict=bool(places)):
+        write_verdicts(place, found, data.examples)
+    return Scores(tuple(map(str, paths)), tuple(scores), _pairs(judged))
+
+
+def _check_places(paths: Sequence[Path], places: Sequence[Path]) -> None:
+    if not paths:
+        raise DataError("no file of predictions; give at least one")
+    if places and len(places) != len(paths):
+        raise DataError(
+            f"{len(places)} places for the verdicts of {len(paths)} files of predictions; give each file its own"
         )
-    if verdicts is not None:
-        write_verdicts(verdicts, judged, data.examples)
-    result = summarise(judged, graded, comparator)
-    return replace(result, seconds=time.monotonic() - started)
+    for place in places:
+        if place.resolve() in [path.resolve() for path in paths]:
+            raise DataError(
+                f"{place}: is the file of predictions; give verdicts a file of their own"
+            )
+        if sum(place.resolve() == other.resolve() for other in places) > 1:
+            raise DataError(f"{place}: is given for the verdicts of two files; give each its own")
+    for place in places:
+        check_output(place)
+
+
+def _texts(
+    path: Path, examples: Sequence[Example], comparator: str, extract: bool, sql_column: str | None
+) -> list[str]:
+    found = read_file(path, examples, sql_column)
+    if comparator.startswith("test-suite") and found.one_a_line and not extract:
+        # its script reads a line up to the first tab, whatever follows
+        return [text.partition("\t")[0] for text in found.texts]
+    return found.texts
+
+
+def _pairs(judged: Sequence[Sequence[Verdict]]) -> dict[tuple[int, int], Paired]:
+    """Every later file against every earlier one, on the rows that count for both."""
+    pairs = {}
+    for i, j in combinations(range(len(judged)), 2):
+        both = [
+            (a.outcome is Outcome.MATCH, b.outcome is Outcome.MATCH)
+            for a, b in zip(judged[i], judged[j], strict=True)
+            if Outcome.GOLD_UNUSABLE not in (a.outcome, b.outcome)
+        ]
+        pairs[i, j] = paired_difference([a for a, _ in both], [b for _, b in both])
+    return pairs
 
 
 def summarise(verdicts: Sequence[Verdict], examples: Sequence[Example], comparator: str) -> Score:
@@ -140,7 +234,6 @@ def summarise(verdicts: Sequence[Verdict], examples: Sequence[Example], comparat
         hardness[example.hardness or "unknown"].append(verdict)
         database[example.db_id].append(verdict)
     whole = _part(verdicts)
-    hits = [v.outcome is Outcome.MATCH for v in verdicts if v.outcome is not Outcome.GOLD_UNUSABLE]
     # Spider's classes and BIRD's, each from easy to hard; then what others call theirs
     known = ("easy", "medium", "hard", "extra", "simple", "moderate", "challenging")
     levels = (*known, *sorted(hardness.keys() - {*known, "unknown"}), "unknown")
@@ -149,7 +242,7 @@ def summarise(verdicts: Sequence[Verdict], examples: Sequence[Example], comparat
         scored=whole.scored,
         gold_unusable=counts[Outcome.GOLD_UNUSABLE],
         ex=whole.ex,
-        ci95=bootstrap_interval(hits),
+        ci95=whole.ci95,
         outcomes={outcome: counts[outcome] for outcome in Outcome},
         comparator=comparator,
         by_hardness={level: _part(hardness[level]) for level in levels if level in hardness},
@@ -174,113 +267,7 @@ def write_verdicts(path: Path, verdicts: Sequence[Verdict], examples: Sequence[E
     )
 
 
-def read_predictions(path: Path, examples: Sequence[Example]) -> list[str]:
-    """One prediction for each example, in order. Raises `DataError` naming the file and the line."""
-    try:
-        # Bytes that are no UTF-8 become lone surrogates: the prediction is wrong, the file is not.
-        raw = path.read_bytes()
-        text = raw.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror}); give a file of predictions"
-        ) from error
-    if wrong := _other_format(raw, text):
-        raise DataError(f"{path}: {wrong}; give one SQL a line, or JSONL (one object a line)")
-    if path.suffix == ".jsonl" or _is_json_object(text.lstrip().partition("\n")[0]):
-        return _from_jsonl(path, text, len(examples))
-    return _from_lines(path, text, examples)
-
-
-def _other_format(raw: bytes, text: str) -> str:
-    """What the file is, where it is no text with something on each line; "" where it may be."""
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or 3 * raw[:64].count(0) > len(raw[:64]):
-        return "is UTF-16 or binary, not UTF-8 text"
-    if raw and (known := what_it_is(raw[:64])):
-        return known
-    start = text.lstrip()
-    if not start.startswith(("[", "{")) or _is_json_object(start.partition("\n")[0]):
-        return ""
-    try:
-        value = json.loads(start)
-    except (ValueError, RecursionError):
-        return ""
-    return f"is one JSON {'array' if isinstance(value, list) else 'object'} of {len(value)} items"
-
-
-def _is_json_object(line: str) -> bool:
-    """SQL that a model wrote can begin with a brace too."""
-    try:
-        return line.startswith("{") and isinstance(json.loads(line), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
-def _from_lines(path: Path, text: str, examples: Sequence[Example]) -> list[str]:
-    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
-    while len(lines) > len(examples) and not lines[-1].strip():
-        lines.pop()
-    if not text.strip() and len(examples) != 1:
-        lines = []
-    _check_count(path, len(lines), len(examples))
-    tails = [line.rpartition("\t")[2].strip() if "\t" in line else "" for line in lines]
-    written = sum(bool(line.strip()) for line in lines)
-    # SQL may have tabs for spaces: then there are several, or what follows the last is no database of the split.
-    known = {example.db_id for example in examples}
-    named = sum(
-        tail in known or (line.count("\t") == 1 and bool(_DB_ID.fullmatch(tail)))
-        for line, tail in zip(lines, tails, strict=True)
-    )
-    if 2 * named <= written:
-        return lines
-    for number, (line, tail, example) in enumerate(zip(lines, tails, examples, strict=True), 1):
-        if line.strip() and tail != example.db_id:
-            raise DataError(
-                f"{path}:{number}: the line ends in {tail[:80]!r}, but row {number} of the split is about database "
-                f"{example.db_id!r}; predictions must be in the order of the split"
-            )
-    return [line.rpartition("\t")[0] for line in lines]
-
-
-def _from_jsonl(path: Path, text: str, count: int) -> list[str]:
-    rows: dict[int, str] = {}
-    numbered = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
-    for place, (number, line) in enumerate(numbered):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}:{number}: not JSON ({error})") from error
-        sql = (
-            next((row[key] for key in _SQL_KEYS if key in row), None)
-            if isinstance(row, dict)
-            else None
-        )
-        if not isinstance(sql, str):
-            raise DataError(
-                f"{path}:{number}: expected an object with the SQL under {' or '.join(_SQL_KEYS)}"
-            )
-        index = row.get("index", place)
-        if type(index) is not int or index in rows:
-            raise DataError(
-                f"{path}:{number}: index {index!r} is not a number or occurs twice; number rows from 0"
-            )
-        rows[index] = sql
-    _check_count(path, len(rows), count)
-    if missing := sorted(set(range(count)) - rows.keys()):
-        raise DataError(
-            f"{path}: no prediction has index {missing[0]}; number rows from 0 to {count - 1}"
-        )
-    return [rows[index] for index in range(count)]
-
-
-def _check_count(path: Path, found: int, wanted: int) -> None:
-    if found != wanted:
-        raise DataError(
-            f"{path}: {found} predictions for {wanted} rows of the split; "
-            "give one a row (an empty line is an empty prediction)"
-        )
-
-
 def _part(verdicts: Sequence[Verdict]) -> Part:
-    outcomes = Counter(verdict.outcome for verdict in verdicts)
-    scored = len(verdicts) - outcomes[Outcome.GOLD_UNUSABLE]
-    return Part(len(verdicts), scored, outcomes[Outcome.MATCH] / scored if scored else 0.0)
+    hits = [v.outcome is Outcome.MATCH for v in verdicts if v.outcome is not Outcome.GOLD_UNUSABLE]
+    rate = sum(hits) / len(hits) if hits else 0.0
+    return Part(len(verdicts), len(hits), rate, bootstrap_interval(hits))

@@ -127,9 +127,9 @@ class _Table:
 def _set_the_table(config: Config, show: Progress) -> tuple[_Table, Policy]:
     parts = roles(config.data)
     splits = [
-        with_hardness(data_module.load(config.data, name)) for name in (parts.train, parts.dev)
+        with_hardness(data_module.load(config.data, name, quarantine=config.data_quarantine))
+        for name in (parts.train, parts.dev, *parts.tests)
     ]
-    splits += [with_hardness(data_module.load(config.data, name)) for name in parts.tests]
     for split in splits:
         for remark in remarks(split):
             show.say(remark)
@@ -143,9 +143,13 @@ def _set_the_table(config: Config, show: Progress) -> tuple[_Table, Policy]:
     if not chosen:
         raise DataError(f"{config.data}: split {train.name!r} has no question that can be used")
     if not dev.usable():
-        raise DataError(
-            f"{config.data}: split {dev.name!r}, which chooses the round, has no question that can be used; "
+        cure = (
             f"put its databases in place: {', '.join(sorted(dev.missing)[:5])}"
+            if dev.missing
+            else f"{config.data_quarantine} names them all"
+        )
+        raise DataError(
+            f"{config.data}: split {dev.name!r}, which chooses the round, has no question that can be used; {cure}"
         )
     dev = _part(dev, config.selection.dev_questions, config.seed, show)
     tests = [_part(test, config.selection.test_questions, config.seed, show) for test in tests]
@@ -203,7 +207,7 @@ def _part(split: Split, questions: int | None, seed: int, show: Progress) -> Spl
         return split
     kept = select_questions(split, questions=questions, databases=None, seed=seed)
     show.say(f"{split.name}: {len(kept)} of {len(split.examples)} questions selected")
-    return replace(split, examples=kept, missing={})
+    return replace(split, examples=kept, missing={}, quarantined={})
 
 
 def _start_policy(config: Config, examples: Sequence[Example], train: Split) -> Policy:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -18,10 +19,15 @@ _TAILS = (2.5, 97.5)
 
 def bootstrap_interval(hits: Sequence[bool], seed: int = 0) -> tuple[float, float]:
     """95 % percentile bootstrap interval of the share of hits; (0, 1) where there is nothing to go by."""
-    n = len(hits)
+    return share_interval(sum(map(bool, hits)), len(hits), seed)
+
+
+@lru_cache(maxsize=10_000)
+def share_interval(hits: int, n: int, seed: int = 0) -> tuple[float, float]:
+    """The same of `hits` out of `n`."""
     if n == 0:
         return 0.0, 1.0
-    rates = np.random.default_rng(seed).binomial(n, sum(map(bool, hits)) / n, _DRAWS) / n
+    rates = np.random.default_rng(seed).binomial(n, hits / n, _DRAWS) / n
     low, high = np.percentile(rates, _TAILS)
     return float(low), float(high)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from exspin.data import describe_missing, load, parse_spec, roles, with_hardness
+from exspin.data import load, parse_spec, remarks, roles, with_hardness
 from exspin.data.spider import HELD_OUT
 from exspin.errors import DatabaseError, DataError
 
@@ -45,14 +45,14 @@ def test_a_split_holds_every_row_and_counts_missing_databases(tmp_path: Path) ->
     assert [e.example_id for e in split.usable()] == ["spider/dev/0", "spider/dev/2"]
     assert list(split.databases) == ["here"]
     assert split.missing == {"gone": 2}
-    line = describe_missing(split)
-    assert line is not None and "1 of 2 databases missing: gone (2)" in line
+    (line,) = remarks(split)
+    assert "1 of 2 databases missing: gone (2)" in line
     assert "2 of 4 questions" in line
 
 
 def test_nothing_to_say_when_no_database_is_missing(tmp_path: Path) -> None:
     split = load(make_release(tmp_path, [question("here")], ["here"]), "dev")
-    assert describe_missing(split) is None
+    assert remarks(split) == ()
 
 
 def test_held_out_databases_leave_the_training_questions(tmp_path: Path) -> None:

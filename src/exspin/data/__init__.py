@@ -9,21 +9,25 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from exspin.data import bird, pairs
 from exspin.data.builtin import SPLITS as BUILTIN_SPLITS
 from exspin.data.builtin import load_builtin
-from exspin.data.spider import SPIDER, SPIDER_SYN, load_spider
-from exspin.data.splits import Split, describe_missing, joined, remarks, select_questions
+from exspin.data.gold import Find, among, in_folders, read_gold
+from exspin.data.quarantine import read_quarantine, with_quarantine
+from exspin.data.spider import SPIDER, SPIDER_SYN, database_root, load_spider
+from exspin.data.splits import Split, joined, remarks, select_questions
 from exspin.errors import DataError
 
 __all__ = [
     "Roles",
     "Spec",
     "Split",
-    "describe_missing",
+    "joined",
     "load",
+    "load_gold",
     "parse_spec",
     "remarks",
     "roles",
@@ -87,14 +91,23 @@ def roles(spec: str) -> Roles:
     return Roles("fit", "heldout", tests)
 
 
-def load(spec: str, split: str, *, cache: str | Path | None = None) -> Split:
+def load(
+    spec: str,
+    split: str,
+    *,
+    cache: str | Path | None = None,
+    quarantine: str | Path | None = None,
+) -> Split:
     """Load one split, or several with commas as one. `cache` is where the built-in databases are kept; None: the user's cache
-    directory.
+    directory. `quarantine` is a file of rows not to be trusted, as `exspin.audit` writes it: see `Split.quarantined`.
 
     Raises `DataError` for the SPEC, the split's name, a file or a row; `DatabaseError` for a database file that is there
     and cannot be used. Databases that are not there at all are listed in `Split.missing`; `remarks` says that and all else
     that is to be said of a split.
     """
+    if quarantine is not None:
+        lines = read_quarantine(Path(quarantine))
+        return with_quarantine(load(spec, split, cache=cache), lines)
     parsed = parse_spec(spec)
     cache = None if cache is None else Path(cache)
     if "," in split:
@@ -108,6 +121,37 @@ def load(spec: str, split: str, *, cache: str | Path | None = None) -> Split:
     if parsed.kind == "pairs":
         return pairs.load_pairs(parsed.folder, split)
     return load_spider(_LAYOUTS[parsed.kind], parsed.folder, split)
+
+
+def load_gold(
+    path: str | Path, *, databases: str | Path | None = None, spec: str | None = None
+) -> Split:
+    """A gold file in Spider's format (`SQL<TAB>db_id` a line) as a split without questions, to score against.
+
+    The databases are in the folder `databases`, or those of a SPEC. Raises `DataError` with file and line,
+    `DatabaseError` for a database file that is there and cannot be used.
+    """
+    if (databases is None) == (spec is None):
+        raise DataError(
+            f"{path}: gold needs its databases; give a folder of them or a SPEC, one of the two"
+        )
+    if spec is None:
+        return read_gold(Path(path), partial(in_folders, [Path(str(databases))]), str(databases))
+    return read_gold(Path(path), _finder(parse_spec(spec)), spec)
+
+
+def _finder(spec: Spec) -> Find:
+    """Where the databases of a SPEC are looked for: where they are kept, so that nothing depends on a split's questions."""
+    if spec.folder is None:
+        splits = [load_builtin(name, None) for name in spec.splits]
+        return partial(
+            among, {name: db for split in splits for name, db in split.databases.items()}
+        )
+    if spec.kind == "pairs":
+        return partial(pairs.named_databases, spec.folder)
+    if spec.kind == "bird":
+        return partial(in_folders, bird.database_folders(spec.folder))
+    return partial(in_folders, [database_root(_LAYOUTS[spec.kind], spec.folder)])
 
 
 def with_hardness(split: Split) -> Split:

@@ -109,6 +109,16 @@ def load_bird(folder: Path, name: str) -> Split:
     )
 
 
+def database_folders(folder: Path) -> list[Path]:
+    """Every folder of databases that is there, each once. Raises `DataError` where one is still packed."""
+    roots = [
+        _database_root(folder, file.parent, source)
+        for source in _SOURCES.values()
+        for file in _found(folder, source)
+    ]
+    return list({root.resolve(): root for root in roots if root is not None}.values())
+
+
 def _example_ids(origin: str, rows: Sequence[Row]) -> Iterator[str]:
     """Each question's id: BIRD's own, which mini-dev gives twice to some, or its row."""
     seen: Counter[str] = Counter()

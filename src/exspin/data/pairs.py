@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from exspin.data.rows import Row, read_lines
 from exspin.data.splits import Split, question_key
 from exspin.data.urls import open_url
 from exspin.errors import DataError
-from exspin.records import Example
+from exspin.records import Database, Example
 
 SPLITS = ("train", "dev", "test", "fit", "heldout")
 DATABASES = "databases.yaml"
@@ -68,19 +68,7 @@ def load_pairs(folder: Path, name: str) -> Split:
                 f"{len(kept)} of {len(rows)} questions of train.jsonl are held out to choose rounds"
                 + ("" if (folder / "dev.jsonl").exists() else ", for want of a dev.jsonl")
             )
-    where = folder / DATABASES
-    urls = _read_urls(where)
-    databases = {}
-    for row in (rows[number] for number in kept):
-        db_id = safe_db_id(row)
-        if db_id not in urls:
-            near = difflib.get_close_matches(db_id, urls, n=1, cutoff=0.0)
-            raise DataError(
-                f"{row.where}: db_id {db_id!r} is not in {where}; did you mean {near[0]!r}?"
-            )
-        if db_id not in databases:
-            line, url = urls[db_id]
-            databases[db_id] = open_url(db_id, url, folder, f"{where}:{line}")
+    databases = _databases(folder, [rows[number] for number in kept])
     chosen = [examples[number] for number in kept]
     warnings += _repeated(folder, name, chosen)
     return Split(
@@ -91,6 +79,40 @@ def load_pairs(folder: Path, name: str) -> Split:
         {},
         warnings=tuple(f"{spec} {name}: {warning}" for warning in warnings),
     )
+
+
+def named_databases(
+    folder: Path, rows: Iterable[Row]
+) -> tuple[dict[str, Database], dict[str, int]]:
+    """The databases that rows ask for, and those that `databases.yaml` does not name, with their number of rows.
+
+    Raises as `load_pairs` does for what it names.
+    """
+    where = folder / DATABASES
+    urls = _read_urls(where)
+    found: dict[str, Database] = {}
+    unnamed: Counter[str] = Counter()
+    for row in rows:
+        db_id = safe_db_id(row)
+        if db_id not in urls:
+            unnamed[db_id] += 1
+        elif db_id not in found:
+            line, url = urls[db_id]
+            found[db_id] = open_url(db_id, url, folder, f"{where}:{line}")
+    return found, dict(unnamed)
+
+
+def _databases(folder: Path, rows: Sequence[Row]) -> dict[str, Database]:
+    """The same, where each must be named."""
+    found, unnamed = named_databases(folder, rows)
+    for row in rows:
+        if (db_id := row.text("db_id")) in unnamed:
+            where = folder / DATABASES
+            (near,) = difflib.get_close_matches(db_id, _read_urls(where), n=1, cutoff=0.0)
+            raise DataError(
+                f"{row.where}: db_id {db_id!r} is not in {where}; did you mean {near!r}?"
+            )
+    return found
 
 
 def _example(origin: str, number: int, row: Row) -> Example:

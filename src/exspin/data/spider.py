@@ -96,7 +96,7 @@ def load_spider(layout: Layout, folder: Path, name: str) -> Split:
         )
         for index, (number, row) in enumerate(rows)
     )
-    root = _database_root(layout, folder)
+    root = database_root(layout, folder)
     databases, missing = find_databases(root, [row for _, row in rows])
     if not databases:
         raise DataError(
@@ -106,7 +106,7 @@ def load_spider(layout: Layout, folder: Path, name: str) -> Split:
     return Split(spec, name, examples, databases, missing)
 
 
-def _database_root(layout: Layout, folder: Path) -> Path:
+def database_root(layout: Layout, folder: Path) -> Path:
     """The database folder; `..` goes by the name that was given, not by where a link leads."""
     root = folder.absolute()
     for part in Path(layout.database).parts:

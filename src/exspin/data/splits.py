@@ -28,12 +28,17 @@ class Split:
     examples: tuple[Example, ...]
     databases: Mapping[str, Database]  # those that are there and pass as SQLite files
     missing: Mapping[str, int]  # db_id of a database that is not there → number of its questions
+    quarantined: Mapping[str, str] = field(default_factory=dict)  # example_id → why
     descriptions: Mapping[str, Descriptions] = field(default_factory=dict)  # by db_id
     warnings: tuple[str, ...] = ()  # one line each: see `remarks`
 
     def usable(self) -> tuple[Example, ...]:
-        """The questions whose database is there."""
-        return tuple(e for e in self.examples if e.db_id in self.databases)
+        """The questions whose database is there and whose gold is not quarantined."""
+        return tuple(
+            e
+            for e in self.examples
+            if e.db_id in self.databases and e.example_id not in self.quarantined
+        )
 
 
 def joined(splits: Sequence[Split]) -> Split:
@@ -64,6 +69,7 @@ def joined(splits: Sequence[Split]) -> Split:
         tuple(examples),
         {name: database for split in splits for name, database in split.databases.items()},
         dict(missing),
+        quarantined={row: why for split in splits for row, why in split.quarantined.items()},
         descriptions={name: text for each in splits for name, text in each.descriptions.items()},
         warnings=tuple(dict.fromkeys(warnings)),
     )
@@ -75,12 +81,14 @@ def question_key(example: Example) -> tuple[str, str]:
 
 
 def remarks(split: Split) -> tuple[str, ...]:
-    """Everything to be said wherever numbers of this split are shown, one line each: missing databases, warnings."""
-    missing = describe_missing(split)
-    return (*([missing] if missing else ()), *split.warnings)
+    """Everything to be said wherever numbers of this split are shown, one line each: databases that are missing, rows in
+    quarantine, warnings.
+    """
+    said = (_describe_missing(split), _describe_quarantined(split))
+    return (*(line for line in said if line), *split.warnings)
 
 
-def describe_missing(split: Split) -> str | None:
+def _describe_missing(split: Split) -> str | None:
     """One line on the missing databases, to be shown wherever numbers of this split are; None if all are there."""
     if not split.missing:
         return None
@@ -91,6 +99,18 @@ def describe_missing(split: Split) -> str | None:
         f"{split.spec} {split.name}: {len(split.missing)} of {total} databases missing: {names}; "
         f"{questions} of {len(split.examples)} questions cannot be executed and count as gold_unusable"
         + ("" if split.databases else "; none can be judged")
+    )
+
+
+def _describe_quarantined(split: Split) -> str | None:
+    """One line on the quarantined rows, to be shown like the missing databases; None if there are none."""
+    if not split.quarantined:
+        return None
+    reasons = Counter(split.quarantined.values())
+    listed = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
+    return (
+        f"{split.spec} {split.name}: {len(split.quarantined)} of {len(split.examples)} questions are quarantined "
+        f"({listed}); they are not trained on and count as gold_unusable"
     )
 
 

@@ -67,11 +67,12 @@ class PartRow:
 
 @dataclass(frozen=True, slots=True)
 class SplitCount:
-    """Where the questions of a split went: `n` = `missing` + `gold_failed` + `scored`."""
+    """Where the questions of a split went: `n` = `missing` + `quarantined` + `gold_failed` + `scored`."""
 
     split: str
     n: int
     missing: Mapping[str, int]  # db_id of a database that is not there → its questions
+    quarantined: int
     gold_failed: int
     scored: int
 
@@ -268,13 +269,15 @@ def _counts(run: RunFiles) -> list[SplitCount]:
             if (a := answers.get(e.example_id)) and a.outcome is Outcome.GOLD_UNUSABLE
         ]
         missing = Counter(e.db_id for e, a in unusable if a.detail == "database_missing")
+        quarantined = sum(a.detail == "quarantined" for _, a in unusable)
         score = scored.scores[split]
         rows.append(
             SplitCount(
                 split=split,
                 n=score.n,
                 missing=dict(sorted(missing.items())),
-                gold_failed=score.n - score.scored - sum(missing.values()),
+                quarantined=quarantined,
+                gold_failed=score.n - score.scored - sum(missing.values()) - quarantined,
                 scored=score.scored,
             )
         )

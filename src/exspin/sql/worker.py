@@ -19,16 +19,18 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from exspin.errors import UserError
 from exspin.records import Outcome
-from exspin.sql.compare import Rule, compare
+from exspin.sql.compare import Mismatch, Rule, compare
 from exspin.sql.desk import Desk
 from exspin.sql.engines import (
     AGAIN,
     COUNTS_OPERATIONS,
     FULL_SHARE,
+    OPENS_BACKWARDS,
+    BackwardsModule,
     Budget,
     Engine,
     EngineModule,
@@ -37,6 +39,7 @@ from exspin.sql.engines import (
     engine_module,
 )
 from exspin.sql.golds import Golds, Kept
+from exspin.sql.ties import broken_ties
 
 _OPEN_DATABASES = 16
 _FLUSH_S = 0.01
@@ -51,8 +54,9 @@ class Worker:
         self._limits = limits
         self._desk = desk
         self._counts = kind in COUNTS_OPERATIONS
+        self._backwards = kind in OPENS_BACKWARDS
         self._whole_budget = self._budget(limits.operations_allowed)
-        self._open: OrderedDict[str, Engine] = OrderedDict()
+        self._open: OrderedDict[tuple[str, bool], Engine] = OrderedDict()
         self._golds = Golds()
         self._states: dict[str, Hashable | None] = {}  # of databases, looked at just now
         self._answers: list[list[Any]] = []
@@ -67,7 +71,9 @@ class Worker:
         self._tell()
         for number, (gold, rule, statements) in enumerate(message["tasks"]):
             engine = self._engine(url)
-            if gold is None:
+            if message.get("probe"):
+                self._probe(number, engine, url, gold, Rule(*rule))
+            elif gold is None:
                 engine.state()
                 self._fetch(number, engine, statements)
             else:
@@ -156,6 +162,43 @@ class Worker:
             except MemoryError:
                 _send(_encoded([[*head, Outcome.TOO_LARGE, "memory", [], [], *tail]]))
 
+    def _probe(self, number: int, engine: Engine, url: str, gold: str, rule: Rule) -> None:
+        """Run a gold twice, the second time with rows that nothing orders reversed, and say how the results differ.
+
+        Answers `[number, outcome, detail, rows, CPU seconds]`; if it ran also `[number, how, repeats, ties]`: how the
+        second result differs, or what stopped it ("": it does not); whether a plain run gives the first result again;
+        how results differ when the ties of its ORDER BY are broken up and down.
+        """
+        engine.state()
+        begun = time.process_time()
+        first = self._run(number, 0, engine, gold, self._whole_budget)
+        seconds = time.process_time() - begun
+        refused = ["", ""] if first.outcome is None else self._refused(first)
+        self._answers.append([number, *refused, len(first.rows), seconds])
+        if first.outcome is not None:
+            return
+        self._tell()  # what comes now may have to be killed
+        second = self._engine(url, backwards=self._backwards)
+        second.state()
+        how = self._differs(number, second, gold, rule, first)
+        repeats = not how or not self._differs(number, engine, gold, rule, first)
+        ties = ""
+        if not how and (both := broken_ties(gold, len(first.columns))):
+            upwards = self._run(number, 1, engine, both[0], self._whole_budget)
+            if upwards.outcome is None:
+                ties = self._differs(number, engine, both[1], rule, upwards)
+        self._answers.append([number, how, repeats, ties if ties in list(Mismatch) else ""])
+
+    def _differs(self, number: int, engine: Engine, sql: str, rule: Rule, first: Ran) -> str:
+        ran = self._run(number, 1, engine, sql, self._whole_budget)
+        if ran.outcome is not None:
+            return ran.outcome
+        self._desk.extend(_OWN_WORK_S)
+        try:
+            return compare(first.rows, ran.rows, (len(first.columns), len(ran.columns)), rule) or ""
+        except MemoryError:
+            return Outcome.TOO_LARGE
+
     def _run(self, task: int, place: int, engine: Engine, sql: str, budget: Budget) -> Ran:
         if time.monotonic() > self._told_at + _FLUSH_S:
             self._tell()
@@ -173,13 +216,17 @@ class Worker:
     def _budget(self, operations: int) -> Budget:
         return Budget(self._limits.timeout_s, operations if self._counts else None)
 
-    def _engine(self, url: str) -> Engine:
-        if engine := self._open.get(url):
-            self._open.move_to_end(url)
+    def _engine(self, url: str, *, backwards: bool = False) -> Engine:
+        key = (url, backwards)
+        if engine := self._open.get(key):
+            self._open.move_to_end(key)
             return engine
         while len(self._open) >= _OPEN_DATABASES:
             self._open.popitem(last=False)[1].close()
-        engine = self._open[url] = self._engines.open_engine(url, self._limits, self._begin_anew)
+        opener = self._engines.open_engine
+        if backwards:
+            opener = cast(BackwardsModule, self._engines).open_backwards
+        engine = self._open[key] = opener(url, self._limits, self._begin_anew)
         return engine
 
     def _begin_anew(self) -> None:

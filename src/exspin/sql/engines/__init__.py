@@ -29,6 +29,7 @@ from exspin.records import Outcome
 
 KINDS = ("sqlite", "duckdb", "postgresql", "mysql")
 COUNTS_OPERATIONS = frozenset({"sqlite"})  # kinds whose limit does not depend on the clock
+OPENS_BACKWARDS = frozenset({"sqlite"})  # kinds whose module also has `open_backwards`
 
 FULL_SHARE = 0.8  # of a processor: with less, the clock says little about a statement
 AGAIN = (
@@ -149,6 +150,14 @@ class EngineModule(Protocol):
 
         `alive` is called where a statement begins anew with all its time before it: the parent's patience starts again.
         """
+        ...
+
+
+class BackwardsModule(EngineModule, Protocol):
+    """What the module of an engine offers that can show rows that nothing orders in another order."""
+
+    def open_backwards(self, url: str, limits: Limits, alive: Callable[[], None]) -> Engine:
+        """As `open_engine`; rows that nothing orders come in the other direction."""
         ...
 
 

@@ -104,10 +104,23 @@ def open_engine(url: str, limits: Limits, alive: Callable[[], None]) -> SQLite:
     return SQLite(url.removeprefix(SQLITE_PREFIX), limits, alive)
 
 
+def open_backwards(url: str, limits: Limits, alive: Callable[[], None]) -> SQLite:
+    """The same file, where rows that nothing orders come in the other direction."""
+    return SQLite(url.removeprefix(SQLITE_PREFIX), limits, alive, backwards=True)
+
+
 class SQLite:
     """One database file: opened read-only, kept open until the file changes."""
 
-    def __init__(self, path: str, limits: Limits, alive: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        path: str,
+        limits: Limits,
+        alive: Callable[[], None] = lambda: None,
+        *,
+        backwards: bool = False,
+    ) -> None:
+        self._backwards = backwards
         self._path = path
         self._limits = limits
         self._alive = alive
@@ -200,6 +213,7 @@ class SQLite:
             "cell_size_check=1",
             "temp_store=MEMORY",
             "mmap_size=0",
+            f"reverse_unordered_selects={self._backwards:d}",
         ):
             connection.execute(f"PRAGMA {pragma}")
         connection.set_progress_handler(self._tick, _TICK)

@@ -1,0 +1,60 @@
+"""An audit → one HTML page in the style of a run's report: nothing is loaded, no script runs.
+
+Long lists are cut here and whole in `audit.json`, which the page says.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from exspin.auditing.findings import Audit
+from exspin.reporting.page import count, digest_of, percent
+
+SHOWN = 200  # rows of one list
+FOLDED = 20  # a longer list is opened by a click
+
+CAUSES = {
+    "random": "chance",
+    "clock": "the clock",
+    "engine": "the engine",
+    "row_order": "the order of rows",
+    "unstable": "something else: two plain runs differ",
+    "unchecked": "unknown: the run with rows reversed was stopped",
+}
+TIES = {
+    "values": "which rows come",
+    "row_count": "how many rows come",
+    "empty": "whether rows come",
+    "order": "the order of rows",
+}
+KINDS = {
+    "question+db": "same question, same database",
+    "question": "same question, another database",
+    "near": "nearly the same question",
+}
+
+
+def render(audit: Audit) -> str:
+    """The whole page."""
+    environment = Environment(
+        loader=PackageLoader("exspin.auditing", ""),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters.update(percent=percent, count=count)
+    style = (files("exspin.reporting") / "report.css").read_text("utf-8")
+    return environment.get_template("audit.html.j2").render(
+        a=audit,
+        style=Markup(style),
+        policy=f"default-src 'none'; style-src '{digest_of(style)}'; base-uri 'none'; form-action 'none'",
+        shown=SHOWN,
+        folded=FOLDED,
+        causes=CAUSES,
+        ties=TIES,
+        kinds=KINDS,
+    )
