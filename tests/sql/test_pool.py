@@ -174,6 +174,37 @@ def test_what_is_known_is_not_run_again(database: Database, sent: list[dict[str,
         assert [sql for _, sql in statements(sent)][2:] == ["SELECT 1", "SELECT 2"]
 
 
+def test_many_candidates_of_one_gold_travel_in_batches(
+    database: Database, sent: list[dict[str, Any]]
+) -> None:
+    candidates = [f"SELECT {number}" for number in range(200)]
+    with Executor(workers=1) as executor:
+        judged = executor.judge([Job(database, "SELECT count(*) FROM t", c) for c in candidates])
+    assert [place for place, j in enumerate(judged) if j.outcome is Outcome.MATCH] == [3]
+    assert [len(m["tasks"][0][2]) for m in sent] == [64, 64, 64, 8]
+
+
+def test_a_gold_that_ran_and_then_does_not_is_our_failure(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a worker's death on a machine that is too busy: what was judged stays judged."""
+    candidates = [f"SELECT {number}" for number in range(100)]
+    batches = itertools.count()
+    send = WorkerProcess.send
+
+    def send_without_gold(worker: WorkerProcess, message: dict[str, Any]) -> None:
+        if next(batches):
+            message["tasks"][0][0] = "SELECT gone FROM t"
+        send(worker, message)
+
+    monkeypatch.setattr(WorkerProcess, "send", send_without_gold)
+    with Executor(workers=1) as executor:
+        judged = executor.judge([Job(database, "SELECT count(*) FROM t", c) for c in candidates])
+    assert [j.outcome for j in judged[:64]] == ["mismatch"] * 3 + ["match"] + ["mismatch"] * 60
+    assert {j.outcome for j in judged[64:]} == {Outcome.INFRA}
+    assert next(batches) == 3  # once more, and no oftener
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_long_list_keeps_its_order(workers: int, database: Database) -> None:
     with Executor(workers=workers) as executor:

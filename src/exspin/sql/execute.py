@@ -27,7 +27,7 @@ from exspin.records import Database, Outcome
 from exspin.sql.engines import AGAIN, COUNTS_OPERATIONS, FULL_SHARE, KINDS, ErrorKind, Limits
 from exspin.sql.extract import gate
 from exspin.sql.process import WorkerProcess
-from exspin.sql.tasks import Job, Judgement, Plan, Queues, Result, Task
+from exspin.sql.tasks import BATCH_STATEMENTS, Job, Judgement, Plan, Queues, Result, Task
 
 __all__ = ["Database", "Executor", "Job", "Judgement", "Limits", "Result", "execute"]
 
@@ -200,7 +200,7 @@ class _Batch:
         self.alone = alone
         self.failed_golds: set[int] = set()
         apart = any(task.apart for task in tasks) and not any(task.waits_in_line for task in tasks)
-        self.sent = [task.left(alone=apart) for task in tasks]
+        self.sent = [task.left(alone=apart)[:BATCH_STATEMENTS] for task in tasks]
         worker.send(
             {
                 "url": tasks[0].database.url,
@@ -274,10 +274,13 @@ class _Round:
         task, statement = batch.tasks[number], batch.statement(number, place)
         if statement is None:
             batch.failed_golds.add(number)
-        if outcome == AGAIN:
+        if outcome == AGAIN and not (statement is None and task.gold_ran):
             if not _set_apart(task, statement):
                 yield from _record(task, statement, Judgement(Outcome.TIMEOUT, detail))
-        elif outcome != Outcome.INFRA or not _try_again(task, statement):
+        elif _is_ours(task, statement, outcome):
+            if not _try_again(task, statement):
+                yield from _record(task, statement, Judgement(Outcome.INFRA, detail))
+        else:
             found = Outcome(outcome) if outcome else None
             yield from _record(task, statement, _answer(found, detail, rest))
 
@@ -297,7 +300,7 @@ class _Round:
         self._executor._workers[place] = None
         worker.kill()
         task, statement = batch.tasks[busy.task], batch.statement(busy.task, busy.statement)
-        if worker.lost:
+        if worker.lost or _is_ours(task, statement, Outcome.TIMEOUT):
             outcome, detail, again = Outcome.INFRA, "worker_lost", _try_again(task, statement)
         else:
             outcome, detail, again = Outcome.TIMEOUT, "killed", False
@@ -328,6 +331,11 @@ def _set_apart(task: Task, statement: str | None) -> bool:
         return False
     task.apart.add(statement)
     return True
+
+
+def _is_ours(task: Task, statement: str | None, outcome: str) -> bool:
+    """Did our side fail? A gold that ran before and now does not says nothing about itself."""
+    return outcome == Outcome.INFRA or (statement is None and task.gold_ran)
 
 
 def _try_again(task: Task, statement: str | None) -> bool:

@@ -11,7 +11,7 @@ from exspin.records import Database, Outcome
 from exspin.sql.compare import Rule, as_executed, rule_for
 from exspin.sql.extract import Gate, gate
 
-_BATCH_STATEMENTS = 64
+BATCH_STATEMENTS = 64
 _BATCH_CHARS = 400_000
 
 
@@ -87,13 +87,19 @@ class Task:
         ]
 
     def record(self, statement: str | None, answer: Judgement | Result) -> None:
-        """The answer to a statement; one to the gold (None) says that it is unusable."""
-        if statement is None:
+        """The answer to a statement; one to the gold (None) says that it is unusable.
+
+        Where the gold ran before, its candidates that were judged stay so.
+        """
+        if statement is not None:
+            self.gold_ran = True
+            self.failures[None] = 0
+            self.answers[statement] = answer
+        elif self.gold_ran:
+            self.answers.update((sql, answer) for sql in self.statements if sql not in self.answers)
+        else:
             assert isinstance(answer, Judgement)
             self.unusable = unusable(answer)
-        else:
-            self.gold_ran = True
-            self.answers[statement] = answer
 
 
 class Plan:
@@ -181,12 +187,9 @@ class Queues:
         statements = chars = 0
         most = self._left // (2 * self._places) + 1  # so that all have work until the end
         if self._places == 1:
-            most = _BATCH_STATEMENTS
+            most = BATCH_STATEMENTS
         while (
-            waiting
-            and len(batch) < most
-            and statements < _BATCH_STATEMENTS
-            and chars < _BATCH_CHARS
+            waiting and len(batch) < most and statements < BATCH_STATEMENTS and chars < _BATCH_CHARS
         ):
             task = waiting.popleft()
             batch.append(task)

@@ -124,8 +124,8 @@ class Engine(Protocol):
     def state(self) -> Hashable | None:
         """What the database holds now, as far as that is cheap to tell: gold results are kept under it.
 
-        Called before the statements of every question: the moment to notice a change and open anew. None: nobody can
-        tell, so a gold result serves the candidates it was run for and is not kept beyond them.
+        Called before the statements of a question, at most once in a hundredth of a second: the moment to notice a change
+        and open anew. None: nobody can tell, so a gold result serves the candidates it was run for and is not kept.
         """
         ...
 
