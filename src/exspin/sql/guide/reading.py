@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 
 from exspin.sql.guide.names import Names
 from exspin.sql.guide.scopes import DeadEndError, Select
@@ -93,19 +94,36 @@ class Reading:
         self._left: tuple[str, str] | None = None  # the same, left of what compares
         self._after_row = False  # the value before is a row, as in (a, b) IN …
         self._words_now: list[str] | None = None  # see `begins`
+        self._start = 0  # of the first token that is not read
         self.unfinished = False  # the text ends inside a quoted name or a string
 
-    def read(self, stem: str) -> None:
-        """Raises `DeadEndError` where no ending makes a query of it."""
-        found = [token for token in tokens(stem) if token.kind != "space"]
-        for place, token in enumerate(found):
-            following = found[place + 1].text if place + 1 < len(found) else ""
-            self._next(token, following)
-            self._before = token.text.lower() if token.kind in ("word", "symbol") else token.kind
-        last = found[-1] if found else None
-        self.unfinished = last is not None and last.end == len(stem) and not _closed(last)
-        if self._wants in ("column", "table") and not self.unfinished and not self._expected():
+    def read(self, stem: str) -> Reading:
+        """This text, which begins with what was read before; what is known after it is returned.
+
+        A word's meaning depends on the token behind it, so the last token stays to be read again when more has come.
+        Raises `DeadEndError` where no ending makes a query of it.
+        """
+        found = [token for token in tokens(stem, self._start) if token.kind != "space"]
+        for place, token in enumerate(found[:-1]):
+            self._next(token, found[place + 1].text)
+        if not found:
+            return self.copy()
+        last = found[-1]
+        self._start = last.start
+        end = self.copy()
+        end._next(last, "")
+        end.unfinished = last.end == len(stem) and not _closed(last)
+        if end._wants in ("column", "table") and not end.unfinished and not end._expected():
             raise DeadEndError
+        return end
+
+    def copy(self) -> Reading:
+        other = copy(self)
+        other._words_now = None
+        made: dict[int, Select] = {}
+        other._select = self._select.copy(made)
+        other._parens = [replace(paren, select=made[id(paren.select)]) for paren in self._parens]
+        return other
 
     # --- what may come next --------------------------------------------------------------------------------------
 
@@ -276,6 +294,7 @@ class Reading:
                 self._wants, self._after_row = "operator", False
             case _:
                 raise DeadEndError
+        self._before = token.text.lower() if token.kind in ("word", "symbol") else token.kind
 
     def _may_be_literal(self, token: Token) -> bool:
         if self._select.clause in ("on", "group", "order") and self._group is None:

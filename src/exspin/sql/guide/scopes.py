@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, field
 from string import ascii_lowercase
 
 from exspin.sql.guide.names import Names
 
 NUMBERED = re.compile(r"t(\d+)")
+_NONE = frozenset[str]()
 
 
 class DeadEndError(Exception):
@@ -40,7 +42,17 @@ class Select:
     aliases: set[str] = field(default_factory=set)  # of columns
     listed: set[tuple[str, str, str]] = field(default_factory=set)  # (clause, table, column)
     columns: set[str] = field(default_factory=set)  # used without a table
-    qualified: dict[str, set[str]] = field(default_factory=dict)  # used with one, before FROM
+    qualified: dict[str, frozenset[str]] = field(default_factory=dict)  # used with one, before FROM
+
+    def copy(self, made: dict[int, Select]) -> Select:
+        """The same, apart from this one, and those around it; `made` gets the copies by the ids of their originals."""
+        other = copy(self)
+        other.outer = self.outer and self.outer.copy(made)
+        other.sources, other.qualified = dict(self.sources), dict(self.qualified)
+        other.aliases, other.listed = set(self.aliases), set(self.listed)
+        other.columns = set(self.columns)
+        made[id(self)] = other
+        return other
 
     @property
     def before_from(self) -> bool:
@@ -77,7 +89,7 @@ class Select:
         if name not in self.columns_of(qualifier):
             raise DeadEndError
         if self.before_from:
-            self.qualified.setdefault(qualifier, set()).add(name)
+            self.qualified[qualifier] = self.qualified.get(qualifier, _NONE) | {name}
 
     def columns_of(self, qualifier: str) -> frozenset[str]:
         """What may follow this name and a dot: nothing where the name cannot be a table's."""
@@ -90,13 +102,13 @@ class Select:
             return around | tables[qualifier]
         if qualifier not in self.names.aliases:
             return around
-        needed = self.qualified.get(qualifier, set())
+        needed = self.qualified.get(qualifier, _NONE)
         return around.union(*(columns for columns in tables.values() if needed <= columns))
 
     def next_tables(self) -> list[str]:
         """Tables that may come next in FROM, by the columns that are waiting for one."""
         tables = self.names.tables
-        needed = [self.qualified.get(f"t{number}", set()) for number in self._numbers(1)]
+        needed = [self.qualified.get(f"t{number}", _NONE) for number in self._numbers(1)]
         if all(needed):
             return [t for t in tables if any(names <= tables[t] for names in needed)]
         if not self.sources and self.columns:
@@ -119,7 +131,7 @@ class Select:
         allowed |= set(ascii_lowercase)
         columns = self.sources[self.nameable]
         return any(
-            alias.startswith(beginning) and self.qualified.get(alias, set()) <= columns
+            alias.startswith(beginning) and self.qualified.get(alias, _NONE) <= columns
             for alias in allowed - self.sources.keys()
         )
 
@@ -131,7 +143,7 @@ class Select:
         in_order = int(number[1]) in self._numbers() if number else known
         if not in_order or alias in self.sources:
             raise DeadEndError
-        if not self.qualified.get(alias, set()) <= columns:
+        if not self.qualified.get(alias, _NONE) <= columns:
             raise DeadEndError
         del self.sources[self.nameable]
         self.sources[alias] = columns
