@@ -25,7 +25,7 @@ from exspin.sql.schema import Schema
 
 _REMEMBERED = 20_000  # texts whose reading is kept; forgotten all at once
 _LAST_WORD = re.compile(r"(?<![\w$])[A-Za-z_\x80-\U0010ffff][\w$]*\Z")
-_SPACES = re.compile(r"(?<![ \t\n]) {0,2}\Z")
+_SPACES = re.compile(r"(?<![ \t\n]) {0,3}\Z")
 
 
 class Guide:
@@ -34,7 +34,9 @@ class Guide:
     def __init__(self, schema: Schema) -> None:
         self._names = Names(schema)
         self._start = Reading(self._names)
-        self._read: dict[str, tuple[Reading, Reading] | None] = {}  # without its last token, with it
+        self._read: dict[
+            str, tuple[Reading, Reading] | None
+        ] = {}  # without its last token, with it
 
     def allows(self, text: str) -> bool:
         """Can some ending make this a query whose names all exist?"""
