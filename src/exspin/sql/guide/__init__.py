@@ -25,6 +25,7 @@ from exspin.sql.schema import Schema
 
 _REMEMBERED = 20_000  # texts whose reading is kept; forgotten all at once
 _LAST_WORD = re.compile(r"(?<![\w$])[A-Za-z_\x80-\U0010ffff][\w$]*\Z")
+_GLUED = re.compile(r"(?<![\w$.])(?:\d+\.?\d*|\.\d+)[A-Za-z_\x80-\U0010ffff][\w$]*\Z")
 _SPACES = re.compile(r"(?<![ \t\n]) {0,3}\Z")
 
 
@@ -52,6 +53,11 @@ class Guide:
                     return False
                 if bare == text:
                     return True
+        glued = _GLUED.search(bare)
+        if glued is not None:  # a word that begins right behind a number
+            reading = self._look(text[: glued.start()])
+            if reading is None or not reading.unfinished:
+                return False
         if not _SPACES.search(text):  # no more white space than people write
             return False
         return self._look(text) is not None
