@@ -26,7 +26,7 @@ from exspin.sql.schema import Schema
 _REMEMBERED = 20_000  # texts whose reading is kept; forgotten all at once
 _LAST_WORD = re.compile(r"(?<![\w$])[A-Za-z_\x80-\U0010ffff][\w$]*\Z")
 _GLUED = re.compile(r"(?<![\w$.])(?:\d+\.?\d*|\.\d+)[A-Za-z_\x80-\U0010ffff][\w$]*\Z")
-_SPACES = re.compile(r"(?<![ \t\n]) {0,3}\Z")
+_SPACES = 3  # in a row, as many as people write
 
 
 class Guide:
@@ -42,7 +42,8 @@ class Guide:
     def allows(self, text: str) -> bool:
         """Can some ending make this a query whose names all exist?"""
         bare = text.rstrip(" ")
-        word = _LAST_WORD.search(bare)
+        tail = bare.rfind(" ") + 1
+        word = _LAST_WORD.search(bare, tail)
         if word is not None:
             # The beginning of the last word decides most texts, and what was read before it is known already.
             reading = self._look(text[: word.start()])
@@ -53,12 +54,12 @@ class Guide:
                     return False
                 if bare == text:
                     return True
-        glued = _GLUED.search(bare)
+        glued = _GLUED.search(bare, tail)
         if glued is not None:  # a word that begins right behind a number
             reading = self._look(text[: glued.start()])
             if reading is None or not reading.unfinished:
                 return False
-        if not _SPACES.search(text):  # no more white space than people write
+        if len(text) - len(bare) > _SPACES or bare[-1:] in ("\t", "\n"):
             return False
         return self._look(text) is not None
 

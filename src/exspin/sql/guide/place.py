@@ -46,6 +46,7 @@ class Place:
         self._column: tuple[str, str] | None = None  # the value before, if it is just a column
         self._left: tuple[str, str] | None = None  # the same, left of what compares
         self._words_now: list[str] | None = None  # see `begins`
+        self._aliases_now: list[str] | None = None
         self._start = 0  # of the first token that is not read
         self.unfinished = False  # the text ends inside a quoted name or a string
 
@@ -56,12 +57,13 @@ class Place:
         if self.unfinished:
             return True
         select, lower = self._select, word.lower()
-        if self._wants == "alias" and self._names_a_table:
-            return select.may_be_called(lower)
-        if self._wants == "alias":
+        if self._wants == "alias" and not self._names_a_table:
             return True
-        if self._wants == "tail" and select.nameable and select.may_be_called(lower):
-            return True
+        if self._wants == "alias" or (self._wants == "tail" and select.nameable):
+            if self._aliases_now is None:
+                self._aliases_now = select.possible_aliases()
+            if any(alias.startswith(lower) for alias in self._aliases_now):
+                return True
         if self._words_now is None:
             self._words_now = self._names.spelled(self._expected())
         place = bisect_left(self._words_now, word)
@@ -126,7 +128,7 @@ class Place:
         if self._wants == "item":
             return {"from"} if select.width_fits else set()
         if self._wants == "tail":
-            words = {"as"} if select.nameable and select.may_be_called("") else set()
+            words = {"as"} if select.nameable and select.possible_aliases() else set()
             on = {"on"} if select.may_be_unnamed else set()
             return words | (self._after_tables() if select.joined else on)
         if self._between:

@@ -208,31 +208,23 @@ class Select:
         self.sources[self.nameable] = self.names.tables[name]
         return repeated
 
-    def may_be_called(self, beginning: str) -> bool:
-        """May an alias of the last table begin like this (in lower case)?"""
-        allowed = {f"t{number}" for number in self._numbers()}
+    def possible_aliases(self) -> list[str]:
+        """What the last table may be called, in lower case."""
+        allowed = {f"t{number}" for number in self._numbers()} | set(ascii_lowercase)
         allowed |= {alias for alias in self.names.aliases if not NUMBERED.fullmatch(alias)}
-        allowed |= set(ascii_lowercase)
         columns = self.sources[self.nameable]
-        return any(
-            alias.startswith(beginning)
-            and self.qualified.get(alias, _NONE) <= columns
-            and self._can_end(unnamed=True, called=alias)
+        return [
+            alias
             for alias in allowed - self.sources.keys()
-        )
+            if self.qualified.get(alias, _NONE) <= columns
+            and self._can_end(unnamed=True, called=alias)
+        ]
 
     def call(self, alias: str) -> None:
         """The last table gets an alias."""
+        if alias not in self.possible_aliases():
+            raise DeadEndError
         columns = self.sources[self.nameable]
-        number = NUMBERED.fullmatch(alias)
-        known = alias in self.names.aliases or alias in set(ascii_lowercase)
-        in_order = int(number[1]) in self._numbers() if number else known
-        if not in_order or alias in self.sources:
-            raise DeadEndError
-        if not self.qualified.get(alias, _NONE) <= columns:
-            raise DeadEndError
-        if not self._can_end(unnamed=True, called=alias):
-            raise DeadEndError
         del self.sources[self.nameable]
         self.sources[alias] = columns
         self.nameable = ""
