@@ -76,18 +76,26 @@ class GuidedAnswers:
         return bool(piece) and guide.allows(self._texts[row] + piece)
 
     def _another(self, row: int, guide: Guide, logits_V: Logits, draw: float) -> int | None:
+        begins: dict[str, bool] = {}  # what nothing can begin with is decided once for all tokens
+
+        def may_stand(token: int) -> bool:
+            beginning = self._pieces.beginning(token)
+            if beginning not in begins:
+                begins[beginning] = not beginning or guide.allows(self._texts[row] + beginning)
+            return begins[beginning] and self._may_stand(row, token, guide)
+
         if self._temperature == 0:
             for token in np.argsort(-logits_V, kind="stable").tolist():
-                if self._may_stand(row, token, guide):
+                if may_stand(token):
                     return int(token)
             return None
         for _ in range(_TRIES):
             token, draw = pick(logits_V, draw, self._temperature, self._top_p)
-            if self._may_stand(row, token, guide):
+            if may_stand(token):
                 return token
             logits_V[token] = -np.inf
         left = np.flatnonzero(np.isfinite(logits_V))
-        struck = [token for token in left.tolist() if not self._may_stand(row, token, guide)]
+        struck = [token for token in left.tolist() if not may_stand(token)]
         logits_V[struck] = -np.inf
         if len(struck) == len(left):
             return None
@@ -101,7 +109,15 @@ class Pieces:
         """`decode` turns ids into text; `special` tokens add nothing."""
         self.decode = decode
         self._known = dict.fromkeys(special, "")
+        self._beginnings: dict[int, str] = {}
         self._anchor = decode([0, 0])
+
+    def beginning(self, token: int) -> str:
+        """The spaces that its text begins with, and the character behind them."""
+        if token not in self._beginnings:
+            text = self.text(token)
+            self._beginnings[token] = text[: len(text) - len(text.lstrip(" ")) + 1]
+        return self._beginnings[token]
 
     def text(self, token: int) -> str:
         if token not in self._known:

@@ -25,7 +25,8 @@ from exspin.sql.schema import Schema
 
 _REMEMBERED = 20_000  # texts whose reading is kept; forgotten all at once
 _LAST_WORD = re.compile(r"(?<![\w$])[A-Za-z_\x80-\U0010ffff][\w$]*\Z")
-_SPACES = re.compile(r"(?<![ \t\n]) {0,2}\Z")
+_GLUED = re.compile(r"(?<![\w$.])(?:\d+\.?\d*|\.\d+)[A-Za-z_\x80-\U0010ffff][\w$]*\Z")
+_SPACES = 3  # in a row, as many as people write
 
 
 class Guide:
@@ -33,18 +34,32 @@ class Guide:
 
     def __init__(self, schema: Schema) -> None:
         self._names = Names(schema)
-        self._read: dict[str, Reading | None] = {}
+        self._start = Reading(self._names)
+        self._read: dict[
+            str, tuple[Reading, Reading] | None
+        ] = {}  # without its last token, with it
 
     def allows(self, text: str) -> bool:
         """Can some ending make this a query whose names all exist?"""
-        word = _LAST_WORD.search(text)
+        bare = text.rstrip(" ")
+        tail = bare.rfind(" ") + 1
+        word = _LAST_WORD.search(bare, tail)
         if word is not None:
+            # The beginning of the last word decides most texts, and what was read before it is known already.
             reading = self._look(text[: word.start()])
             if reading is None:
                 return False
             if not reading.unfinished:  # else it is inside a string
-                return reading.begins(word.group())
-        elif not _SPACES.search(text):  # no more white space than people write
+                if not reading.begins(word.group()):
+                    return False
+                if bare == text:
+                    return True
+        glued = _GLUED.search(bare, tail)
+        if glued is not None:  # a word that begins right behind a number
+            reading = self._look(text[: glued.start()])
+            if reading is None or not reading.unfinished:
+                return False
+        if len(text) - len(bare) > _SPACES or bare[-1:] in ("\t", "\n"):
             return False
         return self._look(text) is not None
 
@@ -58,10 +73,18 @@ class Guide:
         if stem not in self._read:
             if len(self._read) >= _REMEMBERED:
                 self._read.clear()
-            reading = Reading(self._names)
-            try:
-                reading.read(stem)
-                self._read[stem] = reading
-            except DeadEndError:
-                self._read[stem] = None
-        return self._read[stem]
+            # All texts that only differ in what comes after their last space go on from there.
+            words = stem[: stem.rstrip().rfind(" ") + 1]
+            if words not in self._read:
+                self._go_on(self._start, words)
+            known = self._read[words]
+            self._go_on(known[0] if known and not known[1].unfinished else self._start, stem)
+        known = self._read[stem]
+        return known and known[1]
+
+    def _go_on(self, reading: Reading, stem: str) -> None:
+        before = reading.copy()
+        try:
+            self._read[stem] = before, before.read(stem)
+        except DeadEndError:
+            self._read[stem] = None
