@@ -6,6 +6,7 @@ output is a JSONL file a person can open. Nothing here reads files, runs SQL or 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
@@ -14,6 +15,9 @@ from typing import Any, Self
 
 SQLITE_PREFIX = "sqlite:///"
 _KINDS = {"postgres": "postgresql", "mariadb": "mysql"}  # other names for an engine
+# A password stands between the user's name and the last @ (it may hold any character, escaped or not), or in the query.
+_IN_LOGIN = re.compile(r"(?<=://)([^:@/?#]*:).*(?=@)", re.DOTALL)
+_IN_QUERY = re.compile(r"([?&](?:\w*password|passwd|pwd|passfile)=)[^&#]*", re.IGNORECASE)
 
 
 class Outcome(StrEnum):
@@ -54,14 +58,33 @@ class _Json:
         )
 
 
+def without_password(url: str) -> str:
+    """A database URL as it may be shown: `***` in the place of a password. A file's URL stays as it is."""
+    if url.startswith(("sqlite:", "duckdb:")) or "://" not in url:
+        return url
+    return _IN_QUERY.sub(r"\1***", _IN_LOGIN.sub(r"\1***", url))
+
+
 @dataclass(frozen=True, slots=True)
 class Database(_Json):
     """A database that questions are asked of. `url` is `sqlite:///ABSOLUTE_PATH`, byte for byte without escapes, or the
-    URL of another engine: `duckdb:///PATH`, `postgresql://…`, `mysql://…`.
+    URL of another engine: `duckdb:///PATH`, `postgresql://…`, `mysql://…`. The URL alone holds the password; nothing that is
+    printed or written does, `to_json` included.
     """
 
     db_id: str
     url: str
+
+    def __repr__(self) -> str:
+        return f"Database(db_id={self.db_id!r}, url={self.shown!r})"
+
+    def to_json(self) -> dict[str, Any]:
+        return {"db_id": self.db_id, "url": self.shown}
+
+    @property
+    def shown(self) -> str:
+        """The URL for people: without its password."""
+        return without_password(self.url)
 
     @classmethod
     def sqlite(cls, db_id: str, path: Path) -> Self:
