@@ -1,9 +1,11 @@
-"""Judge many candidates safely: what runs where, what becomes of statements that do not answer.
+"""Judge many candidates safely, or run statements for their rows: what runs where, what becomes of those that do not answer.
 
-The parent holds all authority. Each worker process (see `worker.py`) gets a batch for one database and answers
-statement by statement; when an answer is overdue it is killed and replaced, and the rest of its batch goes to its
-successor. A worker lost for another reason costs one retry, then the outcome `infra`. A database stays with the worker
-that has it open while there is other work to do. No threads; no process is left after `close`.
+The parent holds all authority. Each worker process (see `worker.py`) gets a batch of statements for one database; when it
+is overdue it is killed and replaced, the statement it was at pays, and the rest of its batch goes to its successor. A
+statement that fails by our side (a lost worker, a lost connection) is tried once more, then it is `infra`. On SQLite a
+statement is stopped by the instructions it takes; one that only the clock stopped, while something else was running, is
+tried once more alone before it counts as `timeout`. A database stays with the worker that has it open while there is
+other work to do. No threads; no process is left after `close`; batches wait here, not in pipes.
 
 An unusable gold comes before anything the candidate does; then the gate; then text equal to gold, which needs no
 execution; then execution. Results depend neither on the number of workers nor on how jobs are batched.
@@ -15,81 +17,21 @@ import selectors
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple, dataclass, field
-from typing import Any, Self
+from dataclasses import astuple
+from itertools import chain
+from typing import Any, Self, cast
 
 from exspin.records import Database, Outcome
-from exspin.sql.compare import Rule, as_executed, rule_for
-from exspin.sql.engines import Limits
+from exspin.sql.compare import as_executed, rule_for
+from exspin.sql.engines import AGAIN, COUNTS_OPERATIONS, FULL_SHARE, Limits
 from exspin.sql.extract import Gate, gate
 from exspin.sql.process import WorkerProcess
+from exspin.sql.tasks import Job, Judgement, Queues, Result, Task, unusable
 
 __all__ = ["Executor", "Job", "Judgement", "Limits", "Result"]
 
-_BATCH_STATEMENTS = 48
 _EXPENSIVE = (Outcome.TIMEOUT, Outcome.TOO_LARGE)
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One candidate to judge against the gold SQL of its question."""
-
-    database: Database
-    gold: str
-    candidate: str
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """`detail` is a `Mismatch`, an `ErrorKind`, or says which limit or rule it was; "" for a match."""
-
-    outcome: Outcome
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """Rows of one statement; `outcome` is None where it ran, else what stopped it."""
-
-    columns: tuple[str, ...] = ()
-    rows: tuple[tuple[Any, ...], ...] = ()
-    outcome: Outcome | None = None
-    detail: str = ""
-
-
-@dataclass(slots=True)
-class _Task:
-    """One gold and its distinct candidates on one database; filled in as answers arrive."""
-
-    database: Database
-    gold: str
-    rule: Rule
-    candidates: dict[str, int] = field(default_factory=dict)  # numbered in the order of execution
-    judged: list[Judgement] = field(default_factory=list)  # of the first so many candidates
-    unusable: Judgement | None = None  # why no candidate of this gold can be judged
-    gold_ran: bool = False  # in the worker that has the task now
-    losses: int = 0  # workers lost, not timed out, since the last candidate was judged
-    jobs: int = 0  # that wait for this task
-
-    @property
-    def url(self) -> str:
-        return self.database.url
-
-    @property
-    def finished(self) -> bool:
-        return self.unusable is not None or (
-            self.gold_ran and len(self.judged) == len(self.candidates)
-        )
-
-    def settle(self, judgement: Judgement | None) -> None:
-        """Record the answer to the statement that is due; None says the gold ran."""
-        if judgement is None:
-            self.gold_ran = True
-        elif self.gold_ran:
-            self.losses = 0
-            self.judged.append(judgement)
-        else:
-            self.unusable = _unusable(judgement)
+_ATTEMPTS = 2
 
 
 class Executor:
@@ -109,6 +51,12 @@ class Executor:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def start(self, kind: str = "sqlite") -> Self:
+        """Start the workers now, while there is other work to do; else the first call does."""
+        for place in range(len(self._workers)):
+            self._worker(place, kind)
+        return self
+
     def close(self) -> None:
         """End all workers. An executor that is used again starts new ones."""
         for place, worker in enumerate(self._workers):
@@ -125,141 +73,202 @@ class Executor:
         """What each candidate is worth, in the order of the jobs.
 
         `progress` is called with the number of jobs done since its last call. Raises `ConfigError` for an unknown
-        comparator and `ExspinError` where no worker process can be started.
+        comparator, `UserError` where an engine refuses to serve, and `ExspinError` where no worker process can be started.
         """
         plan = _Plan(jobs, comparator, self._unusable)
         report = progress or (lambda _: None)
         report(len(jobs) - sum(task.jobs for task in plan.tasks))
-        try:
-            for task in self._work(plan.tasks):
-                if task.unusable is not None and task.unusable.detail in _EXPENSIVE:
-                    self._unusable[task.url, task.gold] = task.unusable
-                report(task.jobs)
-        except BaseException:
-            self._kill()  # workers are in the middle of something
-            raise
+        for task in self._work(plan.tasks):
+            if task.unusable is not None and task.unusable.detail in _EXPENSIVE:
+                self._unusable[task.database.url, task.gold or ""] = task.unusable
+            report(task.jobs)
         return plan.judgements()
 
     def run(self, database: Database, sql: str) -> Result:
         """Execute one statement and return its rows."""
-        gated = gate(sql)
-        if gated.outcome is not None:
-            return Result(outcome=gated.outcome, detail=gated.detail)
-        lost = Judgement(Outcome.INFRA)
-        try:
-            for _ in range(2):
-                worker = self._worker(0, database.kind)
-                worker.send({"url": database.url, "run": gated.sql})
-                if answer := _one_answer(worker):
-                    outcome, detail, columns, rows = answer
-                    cells = tuple(tuple(map(_cell, row)) for row in rows)
-                    return Result(
-                        tuple(columns), cells, Outcome(outcome) if outcome else None, detail
-                    )
-                lost = self._discard(0)
-                if lost.outcome is not Outcome.INFRA:
-                    break
-        except BaseException:
-            self._kill()
-            raise
-        return Result(outcome=lost.outcome, detail=lost.detail)
+        return self.run_all(database, [sql])[0]
 
-    def _worker(self, place: int, kind: str | None = None) -> WorkerProcess:
-        """The worker in this place; with `kind`, an idle one that serves that kind of database."""
+    def run_all(self, database: Database, statements: Sequence[str]) -> list[Result]:
+        """Execute statements and return the rows of each, in order. Equal ones are executed once."""
+        gates = [gate(sql) for sql in statements]
+        tasks: dict[str, Task] = {}
+        for gated in gates:
+            if gated.outcome is None and gated.sql not in tasks:
+                tasks[gated.sql] = Task(
+                    database, None, None, {gated.sql: None}, gold_ran=True, jobs=1
+                )
+        for _ in self._work(list(tasks.values())):
+            pass
+        return [
+            Result(outcome=gated.outcome, detail=gated.detail)
+            if gated.outcome is not None
+            else _result(tasks[gated.sql].answers[gated.sql])
+            for gated in gates
+        ]
+
+    def _work(self, tasks: Sequence[Task]) -> Iterator[Task]:
+        """Run all tasks and yield each when it is finished."""
+        try:
+            yield from _Round(self, tasks).finished()
+        except BaseException:
+            for place, worker in enumerate(self._workers):  # they are in the middle of something
+                if worker is not None:
+                    worker.kill()
+                self._workers[place] = None
+            raise
+
+    def _worker(self, place: int, kind: str) -> WorkerProcess:
+        """An idle worker for this kind of database."""
         worker = self._workers[place]
-        if worker is not None and kind not in (None, worker.kind):
+        if worker is not None and kind != worker.kind:
             worker.close()
             worker = None
         if worker is None:
-            assert kind is not None, "a busy worker is there"
             worker = self._workers[place] = WorkerProcess(self.limits, kind)
         return worker
 
-    def _discard(self, place: int) -> Judgement:
-        """Kill a worker that is lost or overdue; says what the statement it was busy with deserves."""
-        worker = self._worker(place)
-        self._workers[place] = None
-        worker.kill()
-        return (
-            Judgement(Outcome.INFRA, "worker_lost")
-            if worker.lost
-            else Judgement(Outcome.TIMEOUT, "killed")
+
+class _Batch:
+    """Tasks that a worker was given, and which of their statements."""
+
+    def __init__(self, worker: WorkerProcess, tasks: Sequence[Task], *, alone: bool) -> None:
+        self.worker = worker
+        self.tasks = tasks
+        self.alone = alone
+        self.failed_golds: set[int] = set()
+        apart = any(task.apart for task in tasks) and not any(task.waits_in_line for task in tasks)
+        self.sent = [task.left(alone=apart) for task in tasks]
+        worker.send(
+            {
+                "url": tasks[0].database.url,
+                "alone": alone,
+                "tasks": [
+                    [task.gold, task.rule and astuple(task.rule), sent]
+                    for task, sent in zip(tasks, self.sent, strict=True)
+                ],
+            }
         )
 
-    def _kill(self) -> None:
-        for place, worker in enumerate(self._workers):
-            if worker is not None:
-                worker.kill()
-            self._workers[place] = None
+    def statement(self, task: int, number: int) -> str | None:
+        """What a number in an answer stands for; None is the gold."""
+        return self.sent[task][number - 1] if number else None
 
-    def _work(self, tasks: Sequence[_Task]) -> Iterator[_Task]:
-        """Run all tasks and yield each when it is finished."""
-        queues = _Queues(tasks, self._owners)
-        for place in range(min(len(self._workers), len(queues))):
-            self._worker(place, tasks[0].database.kind)  # they start at the same time
-        busy: dict[int, deque[_Task]] = {}
+
+class _Round:
+    """One call's work, from the first batch to the last answer."""
+
+    def __init__(self, executor: Executor, tasks: Sequence[Task]) -> None:
+        self._executor = executor
+        self._tasks = tasks
+        self._places = len(executor._workers)
+        self._queues = Queues(tasks, executor._owners)
+        self._apart: deque[Task] = deque()  # with statements to be tried alone
+        self._busy: dict[int, _Batch] = {}
+
+    def finished(self) -> Iterator[Task]:
+        """Work until nothing is left; each task is yielded when it is finished."""
+        for place in range(min(self._places, len(self._queues))):
+            kind = self._tasks[0].database.kind
+            self._executor._worker(place, kind)  # they start at the same time
         with selectors.DefaultSelector() as selector:
-            while queues or busy:
-                for place in range(len(self._workers)):
-                    if place not in busy and (batch := queues.take(place)):
-                        busy[place] = batch
-                        worker = self._worker(place, batch[0].database.kind)
-                        worker.send(
-                            {"url": batch[0].url, "tasks": [_message(task) for task in batch]}
-                        )
-                        selector.register(worker.answers, selectors.EVENT_READ)
-                due = min(self._worker(place).overdue_at for place in busy)
+            while self._hand_out(selector):
+                due = min(batch.worker.overdue_at for batch in self._busy.values())
                 selector.select(max(0.0, due - time.monotonic()))
-                for place in list(busy):
-                    batch, worker = busy[place], self._worker(place)
-                    for answer in worker.read():
-                        yield from _settle(batch, answer)
-                    if batch and not worker.lost and not worker.overdue:
+                for place, batch in list(self._busy.items()):
+                    worker = batch.worker
+                    answers = list(chain.from_iterable(worker.read()))
+                    done = bool(answers) and answers[-1] is None
+                    for answer in answers[:-1] if done else answers:
+                        yield from self._settle(batch, answer)
+                    if not done and not worker.lost and not worker.overdue:
                         continue
                     selector.unregister(worker.answers)
-                    del busy[place]
-                    if batch:
-                        yield from _blame(batch, self._discard(place))
-                        queues.put_back(batch)
+                    del self._busy[place]
+                    yield from self._complete(batch) if done else self._bury(place, batch)
+                    self._put_back(batch)
+
+    def _hand_out(self, selector: selectors.BaseSelector) -> bool:
+        """Give idle workers what there is to do. False when there is nothing left."""
+        for place in range(self._places):
+            if place not in self._busy and (tasks := self._queues.take(place)):
+                alone = not self._busy and not self._queues
+                self._begin(place, tasks, alone, selector)
+        if not self._busy and self._apart:
+            task = self._apart.popleft()
+            self._begin(self._executor._owners[task.database.url], [task], True, selector)
+        return bool(self._busy)
+
+    def _begin(
+        self, place: int, tasks: Sequence[Task], alone: bool, selector: selectors.BaseSelector
+    ) -> None:
+        worker = self._executor._worker(place, tasks[0].database.kind)
+        self._busy[place] = _Batch(worker, tasks, alone=alone)
+        selector.register(worker.answers, selectors.EVENT_READ)
+
+    def _settle(self, batch: _Batch, answer: list[Any]) -> Iterator[Task]:
+        """Record one answer of a worker."""
+        number, place, outcome, detail, *rest = answer
+        task, statement = batch.tasks[number], batch.statement(number, place)
+        if statement is None:
+            batch.failed_golds.add(number)
+        if outcome == AGAIN:
+            if not _set_apart(task, statement):
+                yield from _record(task, statement, Judgement(Outcome.TIMEOUT, detail))
+        elif outcome != Outcome.INFRA or not _try_again(task, statement):
+            found = Outcome(outcome) if outcome else None
+            yield from _record(task, statement, _answer(found, detail, rest))
+
+    def _complete(self, batch: _Batch) -> Iterator[Task]:
+        """A batch is through: golds of which nothing was told have run."""
+        for number, task in enumerate(batch.tasks):
+            if not task.finished and number not in batch.failed_golds:
+                task.gold_ran = True
+                if task.finished:
+                    yield task
+
+    def _bury(self, place: int, batch: _Batch) -> Iterator[Task]:
+        """Kill a worker that is lost or overdue; the statement it was at pays, unless one more try is owed."""
+        worker = batch.worker
+        busy = worker.busy()
+        share = busy.share(worker.cpu_s())
+        self._executor._workers[place] = None
+        worker.kill()
+        task, statement = batch.tasks[busy.task], batch.statement(busy.task, busy.statement)
+        if worker.lost:
+            if not _try_again(task, statement):
+                yield from _record(task, statement, _answer(Outcome.INFRA, "worker_lost", ()))
+            return
+        trusted = batch.alone and share >= FULL_SHARE
+        counted = task.database.kind in COUNTS_OPERATIONS
+        if trusted or not counted or not _set_apart(task, statement):
+            yield from _record(task, statement, _answer(Outcome.TIMEOUT, "killed", ()))
+
+    def _put_back(self, batch: _Batch) -> None:
+        """What of a batch has no answer yet waits again."""
+        left = [task for task in batch.tasks if not task.finished]
+        self._queues.put_back(task for task in left if task.waits_in_line)
+        self._apart += [task for task in left if not task.waits_in_line]
 
 
-class _Queues:
-    """Batches waiting for a worker, by database."""
+def _record(task: Task, statement: str | None, answer: Judgement | Result) -> Iterator[Task]:
+    """Record an answer, and hand out the task if it was the last."""
+    task.record(statement, answer)
+    if task.finished:
+        yield task
 
-    def __init__(self, tasks: Sequence[_Task], owners: dict[str, int]) -> None:
-        self._owners = owners
-        self._batches: dict[str, deque[deque[_Task]]] = {}
-        sizes: dict[str, int] = {}
-        for task in tasks:
-            batches = self._batches.setdefault(task.url, deque())
-            if not batches or sizes[task.url] >= _BATCH_STATEMENTS:
-                batches.append(deque())
-                sizes[task.url] = 0
-            batches[-1].append(task)
-            sizes[task.url] += 1 + len(task.candidates)
 
-    def __len__(self) -> int:
-        return sum(map(len, self._batches.values()))
+def _set_apart(task: Task, statement: str | None) -> bool:
+    """Let a statement wait until nothing else runs; False if that was done already."""
+    if statement in task.apart:
+        return False
+    task.apart.add(statement)
+    return True
 
-    def take(self, place: int) -> deque[_Task] | None:
-        """A batch of a database this worker has open, else of one nobody has, else of any."""
-        mine = (path for path in self._batches if self._owners.get(path) == place)
-        free = (path for path in self._batches if path not in self._owners)
-        path = next(mine, None) or next(free, None) or next(iter(self._batches), None)
-        if path is None:
-            return None
-        self._owners.setdefault(path, place)
-        batch = self._batches[path].popleft()
-        if not self._batches[path]:
-            del self._batches[path]
-        return batch
 
-    def put_back(self, batch: deque[_Task]) -> None:
-        """What a dead worker left; the next one runs the golds again."""
-        for task in batch:
-            task.gold_ran = False
-        if batch:
-            self._batches.setdefault(batch[0].url, deque()).appendleft(batch)
+def _try_again(task: Task, statement: str | None) -> bool:
+    """Count a failure of our side; is another try owed?"""
+    task.failures[statement] += 1
+    return task.failures[statement] < _ATTEMPTS
 
 
 class _Plan:
@@ -272,11 +281,11 @@ class _Plan:
         self._comparator = comparator
         self._unusable = unusable
         self._gates: dict[str, Gate] = {}
-        self._tasks: dict[tuple[str, str], _Task] = {}
+        self._tasks: dict[tuple[str, str], Task] = {}
         self._jobs = [self._place(job) for job in jobs]
 
     @property
-    def tasks(self) -> list[_Task]:
+    def tasks(self) -> list[Task]:
         return list(self._tasks.values())
 
     def judgements(self) -> list[Judgement]:
@@ -284,21 +293,21 @@ class _Plan:
         return [
             task
             if isinstance(task, Judgement)
-            else task.unusable or decided or task.judged[task.candidates[sql]]
+            else task.unusable or decided or cast(Judgement, task.answers[sql])
             for task, decided, sql in self._jobs
         ]
 
-    def _place(self, job: Job) -> tuple[_Task | Judgement, Judgement | None, str]:
+    def _place(self, job: Job) -> tuple[Task | Judgement, Judgement | None, str]:
         """The job's task (or the answer, if its gold is known to be bad), what the gate says, what is executed."""
         url = job.database.url
         gold, candidate = self._gate(job.gold), self._gate(job.candidate)
         if gold.outcome is not None:
-            return _unusable(Judgement(gold.outcome, gold.detail)), None, ""
+            return unusable(Judgement(gold.outcome, gold.detail)), None, ""
         if known := self._unusable.get((url, gold.sql)):
             return known, None, ""
         task = self._tasks.get((url, gold.sql))
         if task is None:
-            task = self._tasks[url, gold.sql] = _Task(
+            task = self._tasks[url, gold.sql] = Task(
                 job.database, gold.sql, rule_for(self._comparator, gold.sql)
             )
         task.jobs += 1
@@ -306,7 +315,7 @@ class _Plan:
             return task, Judgement(candidate.outcome, candidate.detail), ""
         if candidate.sql == gold.sql:
             return task, Judgement(Outcome.MATCH), ""
-        task.candidates.setdefault(candidate.sql, len(task.candidates))
+        task.statements[candidate.sql] = None
         return task, None, candidate.sql
 
     def _gate(self, sql: str) -> Gate:
@@ -319,50 +328,21 @@ class _Plan:
         return gated
 
 
-def _message(task: _Task) -> list[Any]:
-    return [task.gold, astuple(task.rule), list(task.candidates)[len(task.judged) :]]
+def _answer(outcome: Outcome | None, detail: str, rest: Sequence[Any]) -> Judgement | Result:
+    """An answer of a worker; what comes with rows is the result of a statement that was run for them."""
+    if not rest:
+        assert outcome is not None
+        return Judgement(outcome, detail)
+    columns, rows, seconds, operations = rest
+    cells = tuple([tuple(map(_cell, row)) for row in rows])
+    return Result(tuple(columns), cells, outcome, detail, seconds, operations)
 
 
-def _settle(batch: deque[_Task], answer: list[str]) -> Iterator[_Task]:
-    """Record one answer of a worker; one without an outcome is a sign of life."""
-    if len(answer) < 2:
-        return
-    outcome, detail = answer
-    batch[0].settle(Judgement(Outcome(outcome), detail) if outcome else None)
-    if batch[0].finished:
-        yield batch.popleft()
-
-
-def _blame(batch: deque[_Task], judgement: Judgement) -> Iterator[_Task]:
-    """A worker died on the statement due in its first task: that is the answer, unless one more try is owed."""
-    task = batch[0]
-    task.losses += judgement.outcome is Outcome.INFRA
-    if judgement.outcome is Outcome.INFRA and task.losses < 2:
-        return
-    task.settle(judgement)
-    if task.finished:
-        yield batch.popleft()
-
-
-def _unusable(judgement: Judgement) -> Judgement:
-    """What a gold that did not run means for its candidates; our own failure is not the gold's."""
-    if judgement.outcome is Outcome.INFRA:
-        return judgement
-    detail = judgement.detail if judgement.outcome is Outcome.ERROR else judgement.outcome.value
-    return Judgement(Outcome.GOLD_UNUSABLE, detail)
-
-
-def _one_answer(worker: WorkerProcess) -> list[Any] | None:
-    """Wait for an answer; None if the worker is lost or overdue."""
-    with selectors.DefaultSelector() as selector:
-        selector.register(worker.answers, selectors.EVENT_READ)
-        while True:
-            selector.select(max(0.0, worker.overdue_at - time.monotonic()))
-            for answer in worker.read():
-                if len(answer) > 1:  # else a sign of life
-                    return answer
-            if worker.lost or worker.overdue:
-                return None
+def _result(answer: Judgement | Result) -> Result:
+    """What became of a statement run for its rows; without rows its worker did not live to tell."""
+    if isinstance(answer, Result):
+        return answer
+    return Result(outcome=answer.outcome, detail=answer.detail)
 
 
 def _cell(value: Any) -> Any:

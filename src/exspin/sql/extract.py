@@ -36,7 +36,8 @@ _QUERY = re.compile(
     |WITH\s+(?:RECURSIVE\s+)?["`\[]?\w+["`\]]?\s*(?:\([^()]*\)\s*)?AS\s*(?:NOT\s+)?(?:MATERIALIZED\s*)?\(""",
     re.IGNORECASE | re.VERBOSE,
 )
-# One query and nothing that could end it or hide an end: the common case, without cutting it into tokens.
+# One query and nothing that could end it or hide an end, but for a last `;`: the common case, without cutting it into
+# tokens. A last `;` counts only where no quote is open.
 _SIMPLE = re.compile(
     r"[ \t\n\f\r]*(?:SELECT|WITH)[ \t\n\f\r](?:[^;\x00/-]+|/(?!\*)|-(?!-))*+\Z", re.IGNORECASE
 )
@@ -206,8 +207,11 @@ def gate(text: str, *, first_only: bool = False) -> Gate:
         text.encode()
     except UnicodeEncodeError:  # a lone surrogate: no engine can be given this text
         return Gate(text, Outcome.ERROR, "syntax")
-    if _SIMPLE.match(text):
-        return Gate(text.strip())
+    simple = text.rstrip(" \t\n\f\r")
+    if simple.endswith(";") and not any(simple.count(mark) % 2 for mark in "'\"`"):
+        simple = simple[:-1] if "[" not in simple else simple
+    if _SIMPLE.match(simple):
+        return Gate(simple.strip())
     statements = list(_split(text))
     if not statements:
         return Gate(text, Outcome.NOT_A_QUERY, "empty")

@@ -3,11 +3,15 @@
 The child is a fresh interpreter (never a fork, so neither threads nor a GPU context are inherited) that does not
 import the caller's main module, ignores the environment's Python settings and leads its own session, so Ctrl-C
 reaches only the parent. It ends by itself when its standard input does.
+
+A page of shared memory says which statement the child is busy with and until when it may be. So answers can come back
+many at a time, and the one statement that never ends is known all the same.
 """
 
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import selectors
 import subprocess
@@ -18,14 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from exspin.errors import ConfigError, DatabaseError, ExspinError, UserError
+from exspin.sql.desk import Busy, Desk
 from exspin.sql.engines import Limits
 
 _START_S = 60.0
-_OWN_WORK_S = 30.0  # for comparing and encoding large results, which no statement pays for
 _ENVELOPE = 1 << 20  # bytes an answer may have beside its rows
 _PACKAGE_ROOT = str(Path(__file__).parents[2])
 _REFUSALS = {"ConfigError": ConfigError, "DatabaseError": DatabaseError}
-_SERVE = "import sys; sys.path.insert(0, sys.argv[1]); from exspin.sql.worker import main; main()"
+_SERVE = "import sys; sys.path.insert(0, sys.argv[1]); from exspin.sql.worker import main; main(sys.argv)"
 
 
 class WorkerProcess:
@@ -37,40 +41,63 @@ class WorkerProcess:
         self._start()
 
     def _start(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-c", _SERVE, _PACKAGE_ROOT],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        memory = os.memfd_create("exspin-worker")
+        try:
+            os.ftruncate(memory, mmap.PAGESIZE)
+            self._desk = Desk(memory)
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-c", _SERVE, _PACKAGE_ROOT, str(memory)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=[memory],
+            )
+        finally:
+            os.close(memory)
         assert self._process.stdin and self._process.stdout
         self._requests = self._process.stdin
         self.answers = self._process.stdout.fileno()
         os.set_blocking(self.answers, False)
+        os.set_blocking(self._requests.fileno(), False)
         self._buffer = bytearray()
         self._ready = False
         self.lost = False
-        self.overdue_at = time.monotonic() + _START_S
+        self._desk.begin(0, 0, _START_S)
         self._write({"kind": self.kind, "limits": asdict(self._limits)})
+
+    @property
+    def overdue_at(self) -> float:
+        """When what it does now must be done, by the clock of `time.monotonic`; moves on as it works."""
+        return self._desk.busy().due
 
     @property
     def overdue(self) -> bool:
         return time.monotonic() >= self.overdue_at
 
+    def busy(self) -> Busy:
+        """What it does now, or did last if it is dead."""
+        return self._desk.busy()
+
+    def cpu_s(self) -> float:
+        """Processor time it has used; 0 once it is gone."""
+        try:
+            fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def send(self, message: dict[str, Any]) -> None:
         """Give an idle worker something to do. Raises `ExspinError` if it cannot be started."""
         if not self._ready:
             self._await_start()
+        self._desk.begin(0, 0, self._limits.patience_s)
         self._write(message)
-        self.overdue_at = time.monotonic() + self._limits.patience_s
 
-    def read(self) -> list[list[Any]]:
+    def read(self) -> list[Any]:
         """The answers that have arrived since the last call; never waits. Sets `lost` at the end of the stream.
 
         Raises `UserError` where the engine refuses to serve for a reason that the user has to mend.
-
-        After the answer `["ran"]` the worker is given time of its own: its statement is over.
         """
         arrived = False
         try:
@@ -87,13 +114,9 @@ class WorkerProcess:
             return []
         whole, newline, self._buffer = self._buffer.rpartition(b"\n")
         answers = [json.loads(line) for line in whole.split(b"\n")] if newline else []
-        if answers and answers[-1] and answers[-1][0] == "refused":
-            _, name, text = answers[-1]
-            raise _REFUSALS.get(name, UserError)(text)
-        own_work = bool(answers) and answers[-1] == ["ran"]
-        self.overdue_at = time.monotonic() + max(
-            self._limits.patience_s, _OWN_WORK_S if own_work else 0.0
-        )
+        if answers and isinstance(answers[-1], dict):
+            refusal = answers[-1]
+            raise _REFUSALS.get(refusal["refused"], UserError)(refusal["why"])
         return answers
 
     def close(self) -> None:
@@ -118,7 +141,7 @@ class WorkerProcess:
         if not self._started():
             raise ExspinError(
                 f"the SQL worker process did not start (exit code {self._process.returncode}): "
-                f"try `{sys.executable} -m exspin.sql.worker </dev/null` to see why"
+                f"try `{sys.executable} -c 'import exspin.sql.worker'` to see why"
             )
 
     def _started(self) -> bool:
@@ -135,19 +158,26 @@ class WorkerProcess:
         return False
 
     def _write(self, message: dict[str, Any]) -> None:
-        try:
-            self._requests.write(json.dumps(message).encode() + b"\n")
-            self._requests.flush()
-        except BrokenPipeError:
-            self.lost = True  # it died while idle; the reader meets the end of the stream
+        """All of a message; a worker that does not take it in time is lost."""
+        rest = memoryview(json.dumps(message).encode() + b"\n")
+        while rest:
+            try:
+                rest = rest[os.write(self._requests.fileno(), rest) :]
+            except BlockingIOError:
+                with selectors.DefaultSelector() as selector:
+                    selector.register(self._requests, selectors.EVENT_WRITE)
+                    if not selector.select(_START_S):
+                        self.lost = True
+                        return
+            except BrokenPipeError:
+                self.lost = True  # it died while idle; the reader meets the end of the stream
+                return
 
     def _hang_up(self) -> None:
-        try:
-            self._requests.close()
-        except BrokenPipeError:
-            self.lost = True
+        self._requests.close()
 
     def _reap(self) -> None:
         self._process.wait()
+        self._desk.close()
         if self._process.stdout:
             self._process.stdout.close()

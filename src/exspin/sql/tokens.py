@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _TOKEN = re.compile(
     r"""
@@ -24,10 +24,11 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _ORDER = re.compile("order", re.IGNORECASE)
+_ORDER_BY = re.compile(r"(?<![\w$])order[ \t\n\f\r]+by(?![\w$])", re.IGNORECASE)
+_NESTS_OR_QUOTES = re.compile(r"""[('"`\[]|--|/\*""")
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """`kind` is space, comment, string, name (quoted), number, word or symbol; `depth` counts open parentheses."""
 
     kind: str
@@ -69,6 +70,8 @@ def has_outer_order_by(sql: str) -> bool:
     """
     if not _ORDER.search(sql):
         return False
+    if not _NESTS_OR_QUOTES.search(sql):  # the common case, without cutting it into tokens
+        return _ORDER_BY.search(sql) is not None
     previous = ""
     for token in significant(sql):
         if previous == "ORDER" and token.keyword == "BY":

@@ -30,6 +30,13 @@ from exspin.records import Outcome
 KINDS = ("sqlite", "duckdb", "postgresql", "mysql")
 COUNTS_OPERATIONS = frozenset({"sqlite"})  # kinds whose limit does not depend on the clock
 
+FULL_SHARE = 0.8  # of a processor: with less, the clock says little about a statement
+AGAIN = (
+    "again"  # a worker's word, in place of an outcome, for a statement that only the clock stopped
+)
+OPERATIONS_FLOOR = 100_000_000  # about a second; the slowest right answer to Spider takes 220,000
+_OPERATIONS_PER_SECOND = 100_000_000
+
 
 class ErrorKind(StrEnum):
     """Why the engine refused a statement: the `detail` of the outcome `error`, the same words for every engine."""
@@ -53,16 +60,29 @@ class ErrorKind(StrEnum):
 class Limits:
     """Caps for one statement, the same for every engine; which of them it can keep is the engine's to say.
 
-    Memory is for the worker process beyond its start. On SQLite `max_operations` counts instructions of its virtual
-    machine, which do not depend on the machine, and `timeout_s` is the backstop.
+    Memory is for the worker process beyond its start. On SQLite a statement is stopped by the instructions of SQLite's
+    virtual machine that it takes, which do not depend on the machine or its load, and `timeout_s` is the backstop.
+    `max_operations` None: 100 million for each second of `timeout_s`. A candidate gets ten times what its gold took,
+    within that, and never less than `OPERATIONS_FLOOR`.
     """
 
     timeout_s: float = 5.0
     max_rows: int = 100_000
     max_bytes: int = 64_000_000
     memory_mb: int = 512
-    max_operations: int = 2_000_000_000
+    max_operations: int | None = None
     allow_privileged: bool = False  # go on with a server login that may write
+
+    @property
+    def operations_allowed(self) -> int:
+        """What a statement may take that is run for itself, or as gold."""
+        if self.max_operations is not None:
+            return self.max_operations
+        return max(1, int(_OPERATIONS_PER_SECOND * self.timeout_s))
+
+    def operations_beside(self, gold: int) -> int:
+        """What a candidate may take whose gold took so many."""
+        return min(max(10 * gold, OPERATIONS_FLOOR), self.operations_allowed)
 
     @property
     def patience_s(self) -> float:

@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
+from sys import getsizeof
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -22,7 +24,8 @@ from exspin.records import SQLITE_PREFIX, Outcome
 from exspin.sql.engines import Budget, ErrorKind, Limits, Ran
 from exspin.sql.engines.confine import limit_process
 
-_CELL_BYTES = 40  # what a Python value costs beside its text
+_ROW_BYTES = 56  # what a row takes beside its cells
+_POINTER_BYTES = 8
 _TICK = 10_000  # instructions between two looks at the clock
 _LOGS = ("-wal", "-journal")
 
@@ -165,13 +168,19 @@ class SQLite:
             columns = tuple([column[0] for column in cursor.description or ()])
             rows: list[tuple[Any, ...]] = []
             size = 0
-            while chunk := cursor.fetchmany(512 if rows else 64):
+            wanted = 64
+            while True:
+                chunk = cursor.fetchmany(wanted)
                 rows += chunk
-                size += _bytes(chunk, len(columns))
+                size += sum(map(getsizeof, chain.from_iterable(chunk)))
+                size += len(chunk) * (_ROW_BYTES + _POINTER_BYTES * len(columns))
                 if len(rows) > self._limits.max_rows:
                     return Ran(outcome=Outcome.TOO_LARGE, detail="rows")
                 if size > self._limits.max_bytes:
                     return Ran(outcome=Outcome.TOO_LARGE, detail="bytes")
+                if len(chunk) < wanted:
+                    break
+                wanted = 512
             return Ran(columns, rows, size=size, operations=(self._ticks + 1) * _TICK)
         finally:
             cursor.close()
@@ -273,10 +282,3 @@ def _authorize(action: int, first: str | None, second: str | None, *_: str | Non
 def _tolerant_text(raw: bytes) -> str:
     """Bytes that are not UTF-8 become lone surrogates, so different bytes stay different."""
     return raw.decode("utf-8", "surrogateescape")
-
-
-def _bytes(rows: list[tuple[Any, ...]], width: int) -> int:
-    texts = sum(
-        len(cell) for row in rows for cell in row if type(cell) is str or type(cell) is bytes
-    )
-    return texts + len(rows) * width * _CELL_BYTES

@@ -1,0 +1,64 @@
+"""What a worker is busy with, on a page of memory that it shares with its parent.
+
+Only the worker writes while it works. The parent looks when time seems to be up, and after the worker's death.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import time
+from typing import NamedTuple
+
+_FIELDS = struct.Struct("=qqdddd")
+_STATEMENT = struct.Struct("=qq")
+
+
+class Busy(NamedTuple):
+    """One statement: its task's number in the message, its own in the task (0: the gold), and its times.
+
+    Times are by time.monotonic, which all processes share. Asking for processor time is slow where the system is, so it
+    is noted now and then: `cpu_s` is what the worker had used at `cpu_at`, at most a hundredth of a second earlier.
+    """
+
+    task: int
+    statement: int
+    begun: float
+    due: float
+    cpu_at: float
+    cpu_s: float
+
+    def share(self, cpu_s: float) -> float:
+        """How much of one processor the worker had since, if by now it has used `cpu_s`."""
+        return (cpu_s - self.cpu_s) / max(1e-9, time.monotonic() - self.cpu_at)
+
+
+class Desk:
+    """The page, from either side."""
+
+    def __init__(self, memory: int) -> None:
+        self._page = mmap.mmap(memory, mmap.PAGESIZE)
+        self._cpu = (0.0, 0.0)
+
+    def note_cpu(self) -> None:
+        """Look at how much processor time this process has used."""
+        self._cpu = (time.monotonic(), time.process_time())
+
+    def begin(self, task: int, statement: int, patience_s: float) -> None:
+        """A statement begins now and may take so long."""
+        now = time.monotonic()
+        _FIELDS.pack_into(self._page, 0, task, statement, now, now + patience_s, *self._cpu)
+
+    def extend(self, patience_s: float) -> None:
+        """The same statement may take so long from now: it begins anew, or the rest is the worker's own work."""
+        task, statement = _STATEMENT.unpack_from(self._page)
+        self.begin(task, statement, patience_s)
+
+    def busy(self) -> Busy:
+        while True:  # the other side may be writing
+            found = _FIELDS.unpack_from(self._page)
+            if found == _FIELDS.unpack_from(self._page):
+                return Busy(*found)
+
+    def close(self) -> None:
+        self._page.close()
