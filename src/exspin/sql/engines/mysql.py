@@ -17,7 +17,7 @@ import os
 import re
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 
 from exspin.errors import DatabaseError, MissingExtra
 from exspin.records import Outcome
@@ -126,13 +126,13 @@ def forbidden(sql: str) -> str | None:
 def connect(login: Login, limits: Limits) -> pymysql.Connection[Any]:
     """A connection for reading. Raises `DatabaseError` where the user has to mend something, else `Lost`."""
     try:
-        connection: Any = _connected(login, CONNECT_S)
+        connection = _connected(login, CONNECT_S)
         try:
             if not limits.allow_privileged and (why := more_than_reading(connection)):
                 raise DatabaseError(privileged(login, why, reader_sql(login)))
             begin_session(connection, limits.timeout_s)
         except BaseException:
-            connection._force_close()
+            connection.close()
             raise
         return connection
     except pymysql.Error:
@@ -192,9 +192,8 @@ def more_than_reading(connection: pymysql.Connection[Any]) -> list[str]:
             roles.append(role["role"])
     if roles and _is_mariadb(connection):
         ((before,),) = _execute(connection, "SELECT CURRENT_ROLE()")
-        for (
-            role
-        ) in roles:  # a role's rights, with those of its own roles, are shown to who acts as it
+        # A role's rights, with those of its own roles, are shown to who acts as it.
+        for name in roles:
             _execute(connection, f"SET ROLE {name}")
             for (line,) in _execute(connection, "SHOW GRANTS FOR CURRENT_ROLE()"):
                 why += _beyond_reading(line)
@@ -222,8 +221,7 @@ def _beyond_reading(line: str) -> list[str]:
 
 
 def _is_mariadb(connection: pymysql.Connection[Any]) -> bool:
-    untyped: Any = connection
-    return "MariaDB" in untyped.get_server_info()
+    return "MariaDB" in cast(Any, connection).get_server_info()
 
 
 def _quoted(name: str) -> str:
@@ -242,11 +240,13 @@ class MySQLSession(Session):
     """One connection to a server."""
 
     def __init__(self, connection: pymysql.Connection[Any], login: Login, limits: Limits) -> None:
-        self._connection: Any = connection  # its stubs know neither the socket nor the protocol
+        self._connection = cast(
+            Any, connection
+        )  # its stubs know neither the socket nor the protocol
         self._login = login
         self._limit_s = limits.timeout_s  # of the session as it is now
         self._usual_s = limits.timeout_s
-        self._id = self._connection.thread_id()
+        self._id: int = self._connection.thread_id()
         self._spent = False
 
     def run(self, sql: str, budget: Budget, limits: Limits) -> Ran:
