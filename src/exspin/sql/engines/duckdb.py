@@ -29,6 +29,7 @@ if find_spec("duckdb") is None:
 import duckdb
 
 DUCKDB_PREFIX = "duckdb:///"
+Failure = duckdb.Error
 _CHUNK_ROWS = 512
 _LOG = ".wal"
 

@@ -6,6 +6,7 @@ to say. Errors of drivers are told in one line and never chained: a traceback wo
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ if find_spec("sqlalchemy") is None:
 
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
+
+log = logging.getLogger("exspin")
 
 READER = "exspin_reader"  # the name of the role in the SQL that we print
 CONNECT_S = 10  # how long one attempt to connect may take
@@ -41,6 +44,7 @@ class Lost(Exception):
 class Login:
     """Where to connect, as what. `arguments` are the driver's and hold the password."""
 
+    driver: str  # SQLAlchemy's name of dialect and driver
     shown: str  # the URL without its password
     user: str
     database: str
@@ -79,16 +83,28 @@ def parse_login(url: str, driver: str) -> Login:
     secret = next(
         (str(arguments[name]) for name in ("password", "passwd") if arguments.get(name)), ""
     )
-    return Login(shown, parsed.username or "", parsed.database, dict(arguments), secret)
+    return Login(driver, shown, parsed.username or "", parsed.database, dict(arguments), secret)
 
 
-def privileged(login: Login, why: Sequence[str], cure: Sequence[str]) -> str:
-    """One line for a login that may do more than read, with the SQL that makes a better one."""
-    return (
-        f"{login.shown}: the login {login.user!r} may do more than read ({'; '.join(why)}). SQL that a model wrote needs "
-        f"a login of its own: {' '.join(cure)} Then use {READER!r} in the URL, or go on with this login at your own "
-        "risk: allow_privileged=True, --allow-privileged"
+def cannot_reach(login: Login, lost: Lost) -> DatabaseError:
+    """For work that cannot go on without the server."""
+    return DatabaseError(
+        f"{login.shown}: the server cannot be reached now ({lost.detail}); start it or try again later"
     )
+
+
+def refuse_or_warn(login: Login, why: Sequence[str], cure: Sequence[str], *, allowed: bool) -> None:
+    """For a login that may do more than read: raise `DatabaseError`, or warn where the user allowed it."""
+    if not allowed:
+        raise DatabaseError(
+            f"{_may_do_more(login, why)}. SQL that a model wrote needs a login of its own: {' '.join(cure)} Then use "
+            f"{READER!r} in the URL, or go on with this login at your own risk: allow_privileged=True, --allow-privileged"
+        )
+    log.warning("%s, and SQL that a model wrote runs with it", _may_do_more(login, why))
+
+
+def _may_do_more(login: Login, why: Sequence[str]) -> str:
+    return f"{login.shown}: the login {login.user!r} may do more than read ({'; '.join(why)})"
 
 
 def alone(error: DatabaseError | Lost) -> DatabaseError | Lost:

@@ -23,7 +23,15 @@ from exspin.errors import DatabaseError, MissingExtra
 from exspin.records import Outcome
 from exspin.sql.engines import Budget, ErrorKind, Limits, Ran
 from exspin.sql.engines.confine import limit_process
-from exspin.sql.engines.login import CONNECT_S, READER, Login, Lost, alone, parse_login, privileged
+from exspin.sql.engines.login import (
+    CONNECT_S,
+    READER,
+    Login,
+    Lost,
+    alone,
+    parse_login,
+    refuse_or_warn,
+)
 from exspin.sql.engines.server import ServerEngine, Session, shut_down
 from exspin.sql.engines.values import plain_rows, row_bytes, trimmed
 
@@ -128,8 +136,8 @@ def connect(login: Login, limits: Limits) -> pymysql.Connection[Any]:
     try:
         connection = _connected(login, CONNECT_S)
         try:
-            if not limits.allow_privileged and (why := more_than_reading(connection)):
-                raise DatabaseError(privileged(login, why, reader_sql(login)))
+            if why := more_than_reading(connection):
+                refuse_or_warn(login, why, reader_sql(login), allowed=limits.allow_privileged)
             begin_session(connection, limits.timeout_s)
         except BaseException:
             connection.close()

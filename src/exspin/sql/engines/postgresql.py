@@ -23,7 +23,15 @@ from exspin.errors import DatabaseError, MissingExtra
 from exspin.records import Outcome
 from exspin.sql.engines import Budget, ErrorKind, Limits, Ran
 from exspin.sql.engines.confine import limit_process
-from exspin.sql.engines.login import CONNECT_S, READER, Login, Lost, alone, parse_login, privileged
+from exspin.sql.engines.login import (
+    CONNECT_S,
+    READER,
+    Login,
+    Lost,
+    alone,
+    parse_login,
+    refuse_or_warn,
+)
 from exspin.sql.engines.server import ServerEngine, Session, shut_down
 from exspin.sql.engines.values import plain_rows, row_bytes
 
@@ -155,8 +163,9 @@ def _connected(
             raise login.refused(error) from None
         break
     try:
-        if not limits.allow_privileged and (why := more_than_reading(connection)):
-            raise DatabaseError(privileged(login, why, reader_sql(connection, login)))
+        if why := more_than_reading(connection):
+            cure = reader_sql(connection, login)
+            refuse_or_warn(login, why, cure, allowed=limits.allow_privileged)
     except psycopg.Error as error:
         connection.close()
         raise Lost(f"connection_lost: {login.tell(error)}") from None
