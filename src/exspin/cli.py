@@ -22,8 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from exspin import __version__
-from exspin.config import COMPARATORS, config_schema, load_config
 from exspin.errors import ConfigError, TrainingStopped, UserError
+from exspin.sql.compare import COMPARATORS
 from exspin.terminal import Terminal
 
 # What the system refuses and the user can mend, wherever it happens.
@@ -128,6 +128,7 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Train, self-play, evaluate, report. The same command again continues where it was."""
+    from exspin.config import load_config
     from exspin.selfplay import run as run_  # torch comes with it: only now
 
     settings = load_config(config, set_ or [])
@@ -155,6 +156,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Ask a model every question of a split and score its answers."""
+    from exspin.config import load_config
     from exspin.evaluation import evaluate as evaluate_
 
     config = load_config(None, _evaluation_keys(set_ or []))
@@ -259,6 +261,8 @@ def doctor(as_json: AsJson = False) -> None:
 @config_app.command("schema")
 def config_schema_(as_json: AsJson = False) -> None:
     """Print the configuration tree as JSON Schema, with or without --json."""
+    from exspin.config import config_schema
+
     _print_json(config_schema())
 
 

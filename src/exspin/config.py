@@ -142,6 +142,10 @@ class FeedbackConfig(_Section):
         0, description="perturbed copies of the database (0: none)"
     )
     timeout_s: Positive = Field(5.0, description="seconds one query may take")
+    max_operations: Count | None = Field(
+        None,
+        description="SQLite instructions one query may take; None: 50 million for each second of timeout_s",
+    )
     max_rows: Count = Field(100_000, description="rows one result may have")
     max_bytes: Count = Field(64_000_000, description="bytes one result may have, estimated")
     memory_mb: Annotated[int, Field(ge=64)] = Field(512, description="MiB a worker process may use")

@@ -44,6 +44,7 @@ def limits_of(config: FeedbackConfig) -> Limits:
         max_rows=config.max_rows,
         max_bytes=config.max_bytes,
         memory_mb=config.memory_mb,
+        max_operations=config.max_operations,
     )
 
 

@@ -103,11 +103,13 @@ def score(
         Candidate(example.example_id, 0, text, "stop")
         for example, text in zip(data.examples, texts, strict=True)
     ]
-    examples = {example.example_id: example for example in data.examples}
     with Executor(limits, workers) as executor:
+        executor.start()
+        # while the workers start
+        graded = with_hardness(data).examples
         judged = feedback.judge(
             candidates,
-            examples,
+            {example.example_id: example for example in data.examples},
             data.databases,
             executor,
             comparator,
@@ -116,7 +118,7 @@ def score(
         )
     if verdicts is not None:
         write_verdicts(verdicts, judged, data.examples)
-    return summarise(judged, with_hardness(data).examples, comparator)
+    return summarise(judged, graded, comparator)
 
 
 def summarise(verdicts: Sequence[Verdict], examples: Sequence[Example], comparator: str) -> Score:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exspin.errors import ConfigError
-from exspin.sql.compare import Mismatch, Rule, as_executed, compare, rule_for
+from exspin.sql.compare import COMPARATORS, Mismatch, Rule, as_executed, compare, rule_for
 
 BAG = Rule(ordered=False, any_column_order=True, tolerance=1e-6)
 LIST = Rule(ordered=True, any_column_order=True, tolerance=1e-6)
@@ -180,6 +180,33 @@ def test_the_verdict_is_symmetric(one: Table, two: Table, ordered: bool) -> None
 
 
 @settings(max_examples=400)
+@given(tables(), st.sampled_from(COMPARATORS), st.booleans(), st.data())
+def test_no_comparator_takes_a_value_beyond_the_tolerance_for_another(
+    table: Table, comparator: str, ordered: bool, data: st.DataObject
+) -> None:
+    rule = rule_for(comparator, "SELECT a FROM t" + " ORDER BY a" * ordered)
+    assert verdict(table, table, rule) is None
+    row = data.draw(st.integers(0, len(table) - 1))
+    column = data.draw(st.integers(0, len(table[0]) - 1))
+    for other in (987654.25, 987655.5, "no such text", b"none", 123456789):  # none is in a table
+        changed = [list(cells) for cells in table]
+        changed[row][column] = other
+        changed_table = [tuple(cells) for cells in changed]
+        assert verdict(table, changed_table, rule) is not None
+        assert verdict(changed_table, table, rule) is not None
+
+
+@given(tables(), st.sampled_from(COMPARATORS), st.randoms(use_true_random=False))
+def test_no_comparator_minds_the_order_of_rows_unless_the_gold_orders(
+    table: Table, comparator: str, shuffle: random.Random
+) -> None:
+    mixed = list(table)
+    shuffle.shuffle(mixed)
+    assert verdict(table, mixed, rule_for(comparator, "SELECT a FROM t")) is None
+    found = verdict(table, mixed, rule_for(comparator, "SELECT a FROM t ORDER BY a"))
+    assert found in ((None,) if comparator == "bird" or mixed == table else (None, Mismatch.ORDER))
+
+
 @given(tables(), st.data())
 def test_equal_only_if_some_order_of_columns_and_rows_makes_all_cells_equal(
     table: Table, data: st.DataObject

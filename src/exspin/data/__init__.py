@@ -97,16 +97,23 @@ def load(spec: str, split: str, *, cache: Path | None = None) -> Split:
 
 
 def with_hardness(split: Split) -> Split:
-    """The split with every example's hardness filled in. Apart from `load`, because parsing takes longer than reading."""
-    # loads the SQL parser, which plain loading does without
-    from exspin.sql.hardness import hardness
+    """The split with every example's hardness filled in. Apart from `load`, because parsing takes longer than reading.
 
-    return replace(
-        split,
-        examples=tuple(
-            e if e.hardness else replace(e, hardness=hardness(e.query)) for e in split.examples
-        ),
-    )
+    The class depends on the shape of a query alone, so only one query of each shape is parsed.
+    """
+    # loads the SQL parser, which plain loading does without
+    from exspin.sql.hardness import hardness, skeleton
+
+    by_shape: dict[str, str] = {}
+    examples = []
+    for example in split.examples:
+        if not example.hardness:
+            shape = skeleton(example.query)
+            if shape not in by_shape:
+                by_shape[shape] = hardness(example.query)
+            example = replace(example, hardness=by_shape[shape])
+        examples.append(example)
+    return replace(split, examples=tuple(examples))
 
 
 def _unknown(what: str, name: str, known: Sequence[str]) -> str:

@@ -61,6 +61,16 @@ class Rule:
     as_set: bool = False
     empties_equal: bool = False  # two empty results are equal whatever their columns
 
+    def parts(self) -> tuple[bool, bool, float, bool, bool]:
+        """The fields in order, as a message carries them: `Rule(*parts)` is the rule again."""
+        return (
+            self.ordered,
+            self.any_column_order,
+            self.tolerance,
+            self.as_set,
+            self.empties_equal,
+        )
+
 
 def rule_for(comparator: str, gold: str) -> Rule:
     """The rule a comparator applies to this gold query. Raises `ConfigError` for an unknown name."""

@@ -3,8 +3,9 @@
 The parent holds all authority. Each worker process (see `worker.py`) gets a batch of statements for one database; when it
 is overdue it is killed and replaced, the statement it was at pays, and the rest of its batch goes to its successor. A
 statement that fails by our side (a lost worker, a lost connection) is tried once more, then it is `infra`. On SQLite a
-statement is stopped by the instructions it takes; one that only the clock stopped, while something else was running, is
-tried once more alone before it counts as `timeout`. A database stays with the worker that has it open while there is
+statement is stopped by the instructions it takes; one that only the clock stopped is tried once more alone before it
+counts as `timeout`, unless it ran alone and had a processor to itself. One that had to be killed had more than its time:
+it is tried again only if other processes kept the processor from it. A database stays with the worker that has it open while there is
 other work to do. No threads; no process is left after `close`; batches wait here, not in pipes.
 
 An unusable gold comes before anything the candidate does; then the gate; then text equal to gold, which needs no
@@ -17,21 +18,83 @@ import selectors
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import astuple
 from itertools import chain
-from typing import Any, Self, cast
+from pathlib import Path
+from typing import Any, Self, cast, overload
 
+from exspin.errors import ConfigError, DatabaseError
 from exspin.records import Database, Outcome
-from exspin.sql.compare import as_executed, rule_for
-from exspin.sql.engines import AGAIN, COUNTS_OPERATIONS, FULL_SHARE, Limits
-from exspin.sql.extract import Gate, gate
+from exspin.sql.engines import AGAIN, COUNTS_OPERATIONS, FULL_SHARE, KINDS, ErrorKind, Limits
+from exspin.sql.extract import gate
 from exspin.sql.process import WorkerProcess
-from exspin.sql.tasks import Job, Judgement, Queues, Result, Task, unusable
+from exspin.sql.tasks import Job, Judgement, Plan, Queues, Result, Task
 
-__all__ = ["Executor", "Job", "Judgement", "Limits", "Result"]
+__all__ = ["Database", "Executor", "Job", "Judgement", "Limits", "Result", "execute"]
 
 _EXPENSIVE = (Outcome.TIMEOUT, Outcome.TOO_LARGE)
 _ATTEMPTS = 2
+
+
+@overload
+def execute(
+    database: Database | str | Path, sql: str, *, limits: Limits | None = None, workers: int = 1
+) -> Result: ...
+
+
+@overload
+def execute(
+    database: Database | str | Path,
+    sql: list[str],
+    *,
+    limits: Limits | None = None,
+    workers: int = 1,
+) -> list[Result]: ...
+
+
+def execute(
+    database: Database | str | Path,
+    sql: str | list[str],
+    *,
+    limits: Limits | None = None,
+    workers: int = 1,
+) -> Result | list[Result]:
+    """Run SQL that nobody vouches for and return its rows: one statement, or several in their order.
+
+    `database` is a path to an SQLite file, a URL or a `Database`. Statements run in `workers` processes that can read
+    and nothing else, each within `limits`; what is wrong with one is in its `Result.outcome`, never an exception. The
+    processes end before this returns: whoever calls often keeps an `Executor` and asks its `run_all`.
+
+    Raises `ConfigError` for a URL of an unknown kind, `DatabaseError` for a database that cannot be opened, and other
+    `UserError`s where an engine refuses to serve.
+    """
+    place = _database(database)
+    statements = [sql] if isinstance(sql, str) else sql
+    with Executor(limits, min(workers, max(1, len(statements)))) as executor:
+        results = executor.run_all(place, statements)
+    if any(r.outcome is Outcome.ERROR and r.detail == ErrorKind.DATABASE for r in results):
+        what = "is no sound database" if place.kind == "sqlite" else "cannot be opened"
+        raise DatabaseError(f"{_shown(place)}: {what}; give a file or server that can be read")
+    return results[0] if isinstance(sql, str) else results
+
+
+def _database(place: Database | str | Path) -> Database:
+    """The database somebody means. Raises `ConfigError` for an unknown kind, `DatabaseError` for a missing file."""
+    if isinstance(place, Database):
+        database = place
+    elif "://" in str(place) and not isinstance(place, Path):
+        database = Database(str(place).rpartition("/")[2].partition("?")[0], str(place))
+    else:
+        database = Database.sqlite(Path(place).stem, Path(place))
+    if database.kind not in KINDS:
+        raise ConfigError(f"database URL {database.kind}://…: known kinds are {', '.join(KINDS)}")
+    if database.kind == "sqlite" and not database.path.exists():
+        raise DatabaseError(f"{database.path}: no such file; give the path of an SQLite database")
+    return database
+
+
+def _shown(database: Database) -> str:
+    """A database in a message: its file, or its kind and name, never its URL, which may hold a password."""
+    return str(database.path) if database.kind == "sqlite" else f"{database.kind} {database.db_id}"
 
 
 class Executor:
@@ -75,7 +138,7 @@ class Executor:
         `progress` is called with the number of jobs done since its last call. Raises `ConfigError` for an unknown
         comparator, `UserError` where an engine refuses to serve, and `ExspinError` where no worker process can be started.
         """
-        plan = _Plan(jobs, comparator, self._unusable)
+        plan = Plan(jobs, comparator, self._unusable)
         report = progress or (lambda _: None)
         report(len(jobs) - sum(task.jobs for task in plan.tasks))
         for task in self._work(plan.tasks):
@@ -102,7 +165,7 @@ class Executor:
         return [
             Result(outcome=gated.outcome, detail=gated.detail)
             if gated.outcome is not None
-            else _result(tasks[gated.sql].answers[gated.sql])
+            else cast(Result, tasks[gated.sql].answers[gated.sql])
             for gated in gates
         ]
 
@@ -143,7 +206,7 @@ class _Batch:
                 "url": tasks[0].database.url,
                 "alone": alone,
                 "tasks": [
-                    [task.gold, task.rule and astuple(task.rule), sent]
+                    [task.gold, task.rule and task.rule.parts(), sent]
                     for task, sent in zip(tasks, self.sent, strict=True)
                 ],
             }
@@ -161,13 +224,13 @@ class _Round:
         self._executor = executor
         self._tasks = tasks
         self._places = len(executor._workers)
-        self._queues = Queues(tasks, executor._owners)
+        self._queues = Queues(tasks, executor._owners, len(executor._workers))
         self._apart: deque[Task] = deque()  # with statements to be tried alone
         self._busy: dict[int, _Batch] = {}
 
     def finished(self) -> Iterator[Task]:
         """Work until nothing is left; each task is yielded when it is finished."""
-        for place in range(min(self._places, len(self._queues))):
+        for place in range(min(self._places, len(self._tasks))):
             kind = self._tasks[0].database.kind
             self._executor._worker(place, kind)  # they start at the same time
         with selectors.DefaultSelector() as selector:
@@ -229,19 +292,21 @@ class _Round:
     def _bury(self, place: int, batch: _Batch) -> Iterator[Task]:
         """Kill a worker that is lost or overdue; the statement it was at pays, unless one more try is owed."""
         worker = batch.worker
-        busy = worker.busy()
-        share = busy.share(worker.cpu_s())
+        busy, now = worker.busy(), time.monotonic()
+        cpu_s = busy.share(worker.cpu_s()) * (now - busy.begun)
         self._executor._workers[place] = None
         worker.kill()
         task, statement = batch.tasks[busy.task], batch.statement(busy.task, busy.statement)
         if worker.lost:
-            if not _try_again(task, statement):
-                yield from _record(task, statement, _answer(Outcome.INFRA, "worker_lost", ()))
-            return
-        trusted = batch.alone and share >= FULL_SHARE
-        counted = task.database.kind in COUNTS_OPERATIONS
-        if trusted or not counted or not _set_apart(task, statement):
-            yield from _record(task, statement, _answer(Outcome.TIMEOUT, "killed", ()))
+            outcome, detail, again = Outcome.INFRA, "worker_lost", _try_again(task, statement)
+        else:
+            outcome, detail, again = Outcome.TIMEOUT, "killed", False
+            if task.database.kind in COUNTS_OPERATIONS:
+                told_enough = cpu_s >= FULL_SHARE * self._executor.limits.timeout_s
+                again = not told_enough and _set_apart(task, statement)
+        if not again:
+            rows = ((), (), now - busy.begun, None) if task.gold is None else ()
+            yield from _record(task, statement, _answer(outcome, detail, rows))
 
     def _put_back(self, batch: _Batch) -> None:
         """What of a batch has no answer yet waits again."""
@@ -271,63 +336,6 @@ def _try_again(task: Task, statement: str | None) -> bool:
     return task.failures[statement] < _ATTEMPTS
 
 
-class _Plan:
-    """What the jobs come down to: each gold once, each distinct candidate of a gold once."""
-
-    def __init__(
-        self, jobs: Sequence[Job], comparator: str, unusable: dict[tuple[str, str], Judgement]
-    ) -> None:
-        rule_for(comparator, "")  # an unknown name is refused before anything runs
-        self._comparator = comparator
-        self._unusable = unusable
-        self._gates: dict[str, Gate] = {}
-        self._tasks: dict[tuple[str, str], Task] = {}
-        self._jobs = [self._place(job) for job in jobs]
-
-    @property
-    def tasks(self) -> list[Task]:
-        return list(self._tasks.values())
-
-    def judgements(self) -> list[Judgement]:
-        """The answer to every job, once all tasks are finished."""
-        return [
-            task
-            if isinstance(task, Judgement)
-            else task.unusable or decided or cast(Judgement, task.answers[sql])
-            for task, decided, sql in self._jobs
-        ]
-
-    def _place(self, job: Job) -> tuple[Task | Judgement, Judgement | None, str]:
-        """The job's task (or the answer, if its gold is known to be bad), what the gate says, what is executed."""
-        url = job.database.url
-        gold, candidate = self._gate(job.gold), self._gate(job.candidate)
-        if gold.outcome is not None:
-            return unusable(Judgement(gold.outcome, gold.detail)), None, ""
-        if known := self._unusable.get((url, gold.sql)):
-            return known, None, ""
-        task = self._tasks.get((url, gold.sql))
-        if task is None:
-            task = self._tasks[url, gold.sql] = Task(
-                job.database, gold.sql, rule_for(self._comparator, gold.sql)
-            )
-        task.jobs += 1
-        if candidate.outcome is not None:
-            return task, Judgement(candidate.outcome, candidate.detail), ""
-        if candidate.sql == gold.sql:
-            return task, Judgement(Outcome.MATCH), ""
-        task.statements[candidate.sql] = None
-        return task, None, candidate.sql
-
-    def _gate(self, sql: str) -> Gate:
-        gated = self._gates.get(sql)
-        if gated is None:
-            gated = gate(sql, first_only=self._comparator == "test-suite")
-            if gated.outcome is None:
-                gated = Gate(as_executed(self._comparator, gated.sql))
-            self._gates[sql] = gated
-        return gated
-
-
 def _answer(outcome: Outcome | None, detail: str, rest: Sequence[Any]) -> Judgement | Result:
     """An answer of a worker; what comes with rows is the result of a statement that was run for them."""
     if not rest:
@@ -336,13 +344,6 @@ def _answer(outcome: Outcome | None, detail: str, rest: Sequence[Any]) -> Judgem
     columns, rows, seconds, operations = rest
     cells = tuple([tuple(map(_cell, row)) for row in rows])
     return Result(tuple(columns), cells, outcome, detail, seconds, operations)
-
-
-def _result(answer: Judgement | Result) -> Result:
-    """What became of a statement run for its rows; without rows its worker did not live to tell."""
-    if isinstance(answer, Result):
-        return answer
-    return Result(outcome=answer.outcome, detail=answer.detail)
 
 
 def _cell(value: Any) -> Any:

@@ -114,8 +114,7 @@ class WorkerProcess:
             return []
         whole, newline, self._buffer = self._buffer.rpartition(b"\n")
         answers = [json.loads(line) for line in whole.split(b"\n")] if newline else []
-        if answers and isinstance(answers[-1], dict):
-            refusal = answers[-1]
+        if refusal := next((a for a in answers if isinstance(a, dict)), None):
             raise _REFUSALS.get(refusal["refused"], UserError)(refusal["why"])
         return answers
 

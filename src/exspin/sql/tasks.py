@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from exspin.records import Database, Outcome
-from exspin.sql.compare import Rule
+from exspin.sql.compare import Rule, as_executed, rule_for
+from exspin.sql.extract import Gate, gate
 
 _BATCH_STATEMENTS = 64
 _BATCH_CHARS = 400_000
@@ -95,14 +96,74 @@ class Task:
             self.answers[statement] = answer
 
 
+class Plan:
+    """What the jobs come down to: each gold once, each distinct candidate of a gold once."""
+
+    def __init__(
+        self, jobs: Sequence[Job], comparator: str, unusable: dict[tuple[str, str], Judgement]
+    ) -> None:
+        rule_for(comparator, "")  # an unknown name is refused before anything runs
+        self._comparator = comparator
+        self._unusable = unusable
+        self._gates: dict[str, Gate] = {}
+        self._tasks: dict[tuple[str, str], Task] = {}
+        self._jobs = [self._place(job) for job in jobs]
+
+    @property
+    def tasks(self) -> list[Task]:
+        return list(self._tasks.values())
+
+    def judgements(self) -> list[Judgement]:
+        """The answer to every job, once all tasks are finished."""
+        return [
+            task
+            if isinstance(task, Judgement)
+            else task.unusable or decided or cast(Judgement, task.answers[sql])
+            for task, decided, sql in self._jobs
+        ]
+
+    def _place(self, job: Job) -> tuple[Task | Judgement, Judgement | None, str]:
+        """The job's task (or the answer, if its gold is known to be bad), what the gate says, what is executed."""
+        url = job.database.url
+        gold, candidate = self._gate(job.gold), self._gate(job.candidate)
+        if gold.outcome is not None:
+            return unusable(Judgement(gold.outcome, gold.detail)), None, ""
+        if known := self._unusable.get((url, gold.sql)):
+            return known, None, ""
+        task = self._tasks.get((url, gold.sql))
+        if task is None:
+            task = self._tasks[url, gold.sql] = Task(
+                job.database, gold.sql, rule_for(self._comparator, gold.sql)
+            )
+        task.jobs += 1
+        if candidate.outcome is not None:
+            return task, Judgement(candidate.outcome, candidate.detail), ""
+        if candidate.sql == gold.sql:
+            return task, Judgement(Outcome.MATCH), ""
+        task.statements[candidate.sql] = None
+        return task, None, candidate.sql
+
+    def _gate(self, sql: str) -> Gate:
+        gated = self._gates.get(sql)
+        if gated is None:
+            gated = gate(sql, first_only=self._comparator == "test-suite")
+            if gated.outcome is None:
+                gated = Gate(as_executed(self._comparator, gated.sql))
+            self._gates[sql] = gated
+        return gated
+
+
 class Queues:
     """Batches waiting for a worker, by database."""
 
-    def __init__(self, tasks: Iterable[Task], owners: dict[str, int]) -> None:
+    def __init__(self, tasks: Iterable[Task], owners: dict[str, int], places: int = 1) -> None:
+        """`owners` says which worker has a database open; there are so many `places` for workers."""
         self._owners = owners
+        self._places = places
         self._waiting: dict[str, deque[Task]] = {}
         for task in tasks:
             self._waiting.setdefault(task.database.url, deque()).append(task)
+        self._left = sum(map(len, self._waiting.values()))
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -118,11 +179,20 @@ class Queues:
         waiting = self._waiting[url]
         batch: list[Task] = []
         statements = chars = 0
-        while waiting and statements < _BATCH_STATEMENTS and chars < _BATCH_CHARS:
+        most = self._left // (2 * self._places) + 1  # so that all have work until the end
+        if self._places == 1:
+            most = _BATCH_STATEMENTS
+        while (
+            waiting
+            and len(batch) < most
+            and statements < _BATCH_STATEMENTS
+            and chars < _BATCH_CHARS
+        ):
             task = waiting.popleft()
             batch.append(task)
             statements += 1 + len(task.statements)
             chars += len(task.gold or "") + sum(map(len, task.statements))
+        self._left -= len(batch)
         if not waiting:
             del self._waiting[url]
         return batch
@@ -131,6 +201,7 @@ class Queues:
         """What a worker left goes to the front."""
         for task in reversed(list(tasks)):
             self._waiting.setdefault(task.database.url, deque()).appendleft(task)
+            self._left += 1
 
 
 def unusable(judgement: Judgement) -> Judgement:

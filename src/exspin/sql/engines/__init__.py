@@ -35,7 +35,7 @@ AGAIN = (
     "again"  # a worker's word, in place of an outcome, for a statement that only the clock stopped
 )
 OPERATIONS_FLOOR = 100_000_000  # about a second; the slowest right answer to Spider takes 220,000
-_OPERATIONS_PER_SECOND = 100_000_000
+_OPERATIONS_PER_SECOND = 50_000_000  # of the time limit; half of what a machine of 2024 does
 
 
 class ErrorKind(StrEnum):
@@ -62,7 +62,7 @@ class Limits:
 
     Memory is for the worker process beyond its start. On SQLite a statement is stopped by the instructions of SQLite's
     virtual machine that it takes, which do not depend on the machine or its load, and `timeout_s` is the backstop.
-    `max_operations` None: 100 million for each second of `timeout_s`. A candidate gets ten times what its gold took,
+    `max_operations` None: 50 million for each second of `timeout_s`. A candidate gets ten times what its gold took,
     within that, and never less than `OPERATIONS_FLOOR`.
     """
 
