@@ -103,9 +103,7 @@ def unavailable(reason: str) -> None:
 @pytest.fixture(scope="session")
 def postgresql_stage() -> Iterator[Stage]:
     psycopg = pytest.importorskip("psycopg")
-    url = os.environ.get(
-        "EXSPIN_TEST_POSTGRESQL", "postgresql://postgres@127.0.0.1:5432/postgres"
-    )
+    url = os.environ.get("EXSPIN_TEST_POSTGRESQL", "postgresql://postgres@127.0.0.1:5432/postgres")
     try:
         root = psycopg.connect(url, autocommit=True, connect_timeout=3)
     except psycopg.Error as error:
