@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exspin.data import load, with_hardness
 from exspin.sql.hardness import hardness, skeleton
 
 
@@ -101,3 +102,11 @@ def test_all_of_spider_dev_gets_its_official_class(exspin_data: Path) -> None:
     expected = [official(row["sql"]) for row in rows]
     assert Counter(expected) == {"easy": 248, "medium": 446, "hard": 174, "extra": 166}
     assert [hardness(row["query"]) for row in rows] == expected
+
+
+def test_queries_of_one_shape_have_one_class(exspin_data: Path) -> None:
+    """`with_hardness` parses one query of each shape."""
+    for name in ("dev", "train-others"):
+        split = load(f"spider:{exspin_data / 'spider'}", name)
+        graded = with_hardness(split).examples
+        assert [e.hardness for e in graded] == [hardness(e.query) for e in split.examples]

@@ -92,6 +92,12 @@ def test_a_candidate_is_stopped_by_what_it_takes_and_not_by_the_clock(database: 
         assert executor.judge([job]) == [Judgement(Outcome.TIMEOUT, "operations")]
 
 
+def test_beside_a_short_gold_an_endless_candidate_ends_soon(database: Database) -> None:
+    with Executor(Limits(timeout_s=100_000), workers=1) as executor:  # hours, if that were all
+        job = Job(database, "SELECT count(*) FROM t", ENDLESS)
+        assert executor.judge([job]) == [Judgement(Outcome.TIMEOUT, "operations")]
+
+
 def test_what_only_the_clock_stopped_is_tried_once_more_alone(
     tmp_path: Path, sent: list[dict[str, Any]]
 ) -> None:
