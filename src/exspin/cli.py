@@ -95,6 +95,13 @@ Timeout = Annotated[
     float,
     typer.Option("--timeout", callback=_finite, help="Seconds one query may take; at least 0.05."),
 ]
+AllowPrivileged = Annotated[
+    bool,
+    typer.Option(
+        "--allow-privileged",
+        help="Go on with a server login that may do more than read, at your own risk.",
+    ),
+]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes that execute SQL.")]
 
 
@@ -125,13 +132,14 @@ def run(
         Path | None, typer.Option("-o", help="Run directory; default runs/NAME.")
     ] = None,
     set_: Set = None,
+    allow_privileged: AllowPrivileged = False,
     as_json: AsJson = False,
 ) -> None:
     """Train, self-play, evaluate, report. The same command again continues where it was."""
     from exspin.config import load_config
     from exspin.selfplay import run as run_  # torch comes with it: only now
 
-    settings = load_config(config, set_ or [])
+    settings = load_config(config, _overrides(set_, allow_privileged))
     directory = output or Path("runs") / (config.stem if config else "builtin")
     with Terminal(stderr) as progress:
         summary = run_(settings, directory, progress=progress)
@@ -153,13 +161,14 @@ def evaluate(
         Path | None, typer.Option("--predictions", help="Keep the answers and their outcomes here.")
     ] = None,
     set_: Set = None,
+    allow_privileged: AllowPrivileged = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask a model every question of a split and score its answers."""
     from exspin.config import load_config
     from exspin.evaluation import evaluate as evaluate_
 
-    config = load_config(None, _evaluation_keys(set_ or []))
+    config = load_config(None, _evaluation_keys(_overrides(set_, allow_privileged)))
     comparator = comparator or config.feedback.comparator
     _check_comparator(comparator)
     with Terminal(stderr) as progress:
@@ -173,6 +182,11 @@ def evaluate(
             progress=progress,
         )
     _print_score(score, as_json)
+
+
+def _overrides(set_: list[str] | None, allow_privileged: bool) -> list[str]:
+    """What `--set` says, and `--allow-privileged`."""
+    return [*(set_ or []), *(["feedback.allow_privileged=true"] if allow_privileged else [])]
 
 
 def _evaluation_keys(overrides: list[str]) -> list[str]:
@@ -200,6 +214,7 @@ def score(
     ] = False,
     timeout: Timeout = 30.0,
     workers: Workers = 2,
+    allow_privileged: AllowPrivileged = False,
     as_json: AsJson = False,
 ) -> None:
     """Score a file of predicted SQL against a split."""
@@ -217,7 +232,7 @@ def score(
             predictions,
             comparator=comparator,
             extract=extract,
-            limits=Limits(timeout_s=timeout),
+            limits=Limits(timeout_s=timeout, allow_privileged=allow_privileged),
             workers=workers,
             verdicts=verdicts,
             progress=advance,

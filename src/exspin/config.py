@@ -150,6 +150,9 @@ class FeedbackConfig(_Section):
     max_bytes: Count = Field(64_000_000, description="bytes one result may have, estimated")
     memory_mb: Annotated[int, Field(ge=64)] = Field(512, description="MiB a worker process may use")
     workers: Count = Field(2, description="processes that execute SQL")
+    allow_privileged: bool = Field(
+        False, description="go on with a server login that may do more than read"
+    )
 
 
 class Config(_Section):

@@ -45,6 +45,7 @@ def limits_of(config: FeedbackConfig) -> Limits:
         max_bytes=config.max_bytes,
         memory_mb=config.memory_mb,
         max_operations=config.max_operations,
+        allow_privileged=config.allow_privileged,
     )
 
 
@@ -53,13 +54,18 @@ def make_prompts(
     examples: Sequence[Example],
     databases: Mapping[str, Database],
     config: PromptConfig,
+    *,
+    allow_privileged: bool = False,
 ) -> list[Prompt]:
     """The prompts of these examples, in their order, for the model this tokenizer belongs to.
 
     Without a tokenizer (there is none yet) nothing is trimmed and no chat template applied. Raises `DataError` for a question that does not fit, `DatabaseError` for a database that cannot be read.
     """
     names = dict.fromkeys(example.db_id for example in examples)
-    schemas = {name: read_schema(databases[name], config.sample_values) for name in names}
+    schemas = {
+        name: read_schema(databases[name], config.sample_values, allow_privileged=allow_privileged)
+        for name in names
+    }
 
     if tokenizer is None:
         return render_all(examples, schemas, config, lambda _: 0)
@@ -160,7 +166,13 @@ def evaluate(
             f"{model}: trained with prompts of another version of exspin; its score may suffer"
         )
     prompt_config = PromptConfig.model_validate(notes.get("prompt", config.prompt.model_dump()))
-    prompts = make_prompts(policy.tokenizer, data.usable(), data.databases, prompt_config)
+    prompts = make_prompts(
+        policy.tokenizer,
+        data.usable(),
+        data.databases,
+        prompt_config,
+        allow_privileged=config.feedback.allow_privileged,
+    )
     show.say(str(trim_report(prompts)))
     answer_tokens = int(notes.get("max_new_tokens", config.generation.max_new_tokens))
     sampler = HfSampler(policy, greedy(config.generation, answer_tokens, config.seed))

@@ -139,10 +139,19 @@ def _set_the_table(config: Config, show: Progress) -> tuple[_Table, Policy]:
         show.say(f"model: tiny, made here, {start.parameters / 1e6:.1f} M parameters")
     else:
         show.say(f"model: {config.model}, {start.parameters / 1e6:.0f} M parameters")
-    prompts = make_prompts(start.tokenizer, chosen, train.databases, config.prompt)
+    allowed = config.feedback.allow_privileged
+    prompts = make_prompts(
+        start.tokenizer, chosen, train.databases, config.prompt, allow_privileged=allowed
+    )
     test_prompts = {
         split.name: tuple(
-            make_prompts(start.tokenizer, split.usable(), split.databases, config.prompt)
+            make_prompts(
+                start.tokenizer,
+                split.usable(),
+                split.databases,
+                config.prompt,
+                allow_privileged=allowed,
+            )
         )
         for split in (dev, *tests)
     }
@@ -189,7 +198,13 @@ def _start_policy(config: Config, examples: Sequence[Example], train: Split) -> 
             lora=config.lora,
             seed=config.seed,
         )
-    texts = make_prompts(None, examples, train.databases, config.prompt)
+    texts = make_prompts(
+        None,
+        examples,
+        train.databases,
+        config.prompt,
+        allow_privileged=config.feedback.allow_privileged,
+    )
     schemas = {prompt.db_id: prompt.text[: prompt.prefix_chars] for prompt in texts}
     questions = (p.text[p.prefix_chars :] + e.query for p, e in zip(texts, examples, strict=True))
     return make_tiny(

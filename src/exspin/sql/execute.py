@@ -24,7 +24,15 @@ from typing import Any, Self, cast, overload
 
 from exspin.errors import ConfigError, DatabaseError
 from exspin.records import Database, Outcome
-from exspin.sql.engines import AGAIN, COUNTS_OPERATIONS, FULL_SHARE, KINDS, ErrorKind, Limits
+from exspin.sql.engines import (
+    AGAIN,
+    COUNTS_OPERATIONS,
+    FULL_SHARE,
+    KINDS,
+    SERVERS,
+    ErrorKind,
+    Limits,
+)
 from exspin.sql.extract import gate
 from exspin.sql.process import WorkerProcess
 from exspin.sql.tasks import Job, Judgement, Plan, Queues, Result, Task
@@ -104,6 +112,7 @@ class Executor:
         self.limits = limits or Limits()
         self._workers: list[WorkerProcess | None] = [None] * max(1, workers)
         self._owners: dict[str, int] = {}  # which worker has a database open
+        self._checked: set[str] = set()  # servers whose login was looked at
         self._unusable: dict[
             tuple[str, str], Judgement
         ] = {}  # golds too slow or large to try again
@@ -171,6 +180,7 @@ class Executor:
 
     def _work(self, tasks: Sequence[Task]) -> Iterator[Task]:
         """Run all tasks and yield each when it is finished."""
+        self._check_logins({task.database for task in tasks})
         try:
             yield from _Round(self, tasks).finished()
         except BaseException:
@@ -179,6 +189,15 @@ class Executor:
                     worker.kill()
                 self._workers[place] = None
             raise
+
+    def _check_logins(self, databases: set[Database]) -> None:
+        """Say once of a server, here where it is heard, that its login will not do. Workers refuse it as well."""
+        for database in databases:
+            if database.kind in SERVERS and database.url not in self._checked:
+                from exspin.sql.server_login import check_login  # an extra
+
+                check_login(database, allow_privileged=self.limits.allow_privileged)
+                self._checked.add(database.url)
 
     def _worker(self, place: int, kind: str) -> WorkerProcess:
         """An idle worker for this kind of database."""

@@ -25,6 +25,7 @@ from urllib.parse import quote
 from exspin.errors import DatabaseError
 from exspin.ledger import digest_json
 from exspin.records import Database
+from exspin.sql.engines import SERVERS
 from exspin.sql.tokens import significant
 
 SAMPLED_ROWS = 1000  # values are looked for in so many rows from the start of a table
@@ -97,7 +98,7 @@ def read_schema(
         from exspin.sql.duckdb_schema import read_duckdb_schema  # an extra
 
         return read_duckdb_schema(database, sample_values)
-    if database.kind in ("postgresql", "mysql"):
+    if database.kind in SERVERS:
         from exspin.sql.server_schema import read_server_schema  # an extra
 
         return read_server_schema(database, sample_values, allow_privileged)

@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from exspin.records import Database
 from exspin.sql.engines import Limits
-from exspin.sql.engines.login import Login, Lost, alone, cannot_reach, parse_login
+from exspin.sql.engines.login import Login, Lost, parse_login
 
 _STATEMENT_S = 10.0
 
 
 def check_login(database: Database, *, allow_privileged: bool = False) -> None:
-    """Is this server there, and may the login do no more than read? A database that is a file is left alone.
+    """May the login of this server do no more than read? A server that does not answer now is left to the statements.
 
-    Raises `DatabaseError` for a server that refuses us or does not answer, and for a login that may write: its message
-    holds the SQL that makes a proper one. With `allow_privileged` that is a warning in the log. Raises `MissingExtra`
-    where a driver is not installed.
+    Raises `DatabaseError` for a server that refuses us, and for a login that may write: its message holds the SQL that
+    makes a proper one. With `allow_privileged` that is a warning in the log. Raises `MissingExtra` where a driver is not
+    installed.
     """
-    if database.kind in ("postgresql", "mysql"):
-        login, connect = login_and_connect(database)
-        try:
-            connect(login, parent_limits(allow_privileged)).close()
-            return
-        except Lost as lost:
-            failure = cannot_reach(login, lost)
-        raise alone(failure)
+    login, connect = login_and_connect(database)
+    with suppress(Lost):
+        connect(login, parent_limits(allow_privileged)).close()
 
 
 def parent_limits(allow_privileged: bool) -> Limits:

@@ -28,6 +28,7 @@ from typing import Any, Protocol, cast
 from exspin.records import Outcome
 
 KINDS = ("sqlite", "duckdb", "postgresql", "mysql")
+SERVERS = frozenset({"postgresql", "mysql"})  # kinds that we log in to
 COUNTS_OPERATIONS = frozenset({"sqlite"})  # kinds whose limit does not depend on the clock
 
 FULL_SHARE = 0.8  # of a processor: with less, the clock says little about a statement

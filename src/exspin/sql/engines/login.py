@@ -24,6 +24,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 log = logging.getLogger("exspin")
+_warned: set[str] = set()  # logins that this process has warned of
 
 READER = "exspin_reader"  # the name of the role in the SQL that we print
 CONNECT_S = 10  # how long one attempt to connect may take
@@ -100,7 +101,9 @@ def refuse_or_warn(login: Login, why: Sequence[str], cure: Sequence[str], *, all
             f"{_may_do_more(login, why)}. SQL that a model wrote needs a login of its own: {' '.join(cure)} Then use "
             f"{READER!r} in the URL, or go on with this login at your own risk: allow_privileged=True, --allow-privileged"
         )
-    log.warning("%s, and SQL that a model wrote runs with it", _may_do_more(login, why))
+    if login.shown not in _warned:
+        _warned.add(login.shown)
+        log.warning("%s, and SQL that a model wrote runs with it", _may_do_more(login, why))
 
 
 def _may_do_more(login: Login, why: Sequence[str]) -> str:
