@@ -167,12 +167,13 @@ class _Reader:
     def _sample(self, table: str, columns: list[str]) -> dict[str, list[str]]:
         if not columns:
             return {}
+        # It doubles "%", as the driver wants it.
         quote = self.connection.dialect.identifier_preparer.quote_identifier
         text = "TEXT" if self.kind == "postgresql" else "CHAR"
         cells = ", ".join(f"LEFT(CAST({quote(name)} AS {text}), 200)" for name in columns)
         query = f"SELECT {cells} FROM {quote(table)} LIMIT {SAMPLED_ROWS}"
         try:
-            rows = self.connection.exec_driver_sql(query.replace("%", "%%"), ()).fetchall()
+            rows = self.connection.exec_driver_sql(query).fetchall()
         except SQLAlchemyError:
             return {}  # past the limits, or not ours to read: the table is listed without values
         return first_values(columns, rows, self.wanted)

@@ -72,7 +72,10 @@ def writing_stage(server_stage: Any) -> Iterator[Any]:
 def test_a_superuser_is_refused_with_the_sql_of_a_reader(server_stage: Any) -> None:
     user = {"postgresql": "postgres", "mysql": "root"}[server_stage.kind]
     database = Database("stage", server_stage.url(user=user, password=""))
-    for open_it in (lambda: Executor(workers=1).run(database, NAMES), lambda: read_schema(database)):
+    for open_it in (
+        lambda: Executor(workers=1).run(database, NAMES),
+        lambda: read_schema(database),
+    ):
         with pytest.raises(DatabaseError) as caught:
             open_it()
         assert f"the login '{user}' may do more than read" in str(caught.value)
@@ -105,7 +108,11 @@ def test_the_sql_that_is_printed_makes_a_login_that_is_accepted(
             server_stage.admin(step)
         database = Database("stage", server_stage.url(user=reader, password="choose%20one"))
         assert executor.run(database, NAMES).rows == (("Ada",), ("Bo",), ("Cy",))
-        assert [table.name for table in read_schema(database).tables] == ["concert", "many", "singer"]
+        assert [table.name for table in read_schema(database).tables] == [
+            "concert",
+            "many",
+            "singer",
+        ]
     finally:
         executor.close()
         if server_stage.kind == "postgresql":

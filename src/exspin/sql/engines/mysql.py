@@ -127,7 +127,7 @@ def open_engine(url: str, limits: Limits, alive: Callable[[], None]) -> ServerEn
 
 def forbidden(sql: str) -> str | None:
     """The rule that keeps a statement from being sent, if any."""
-    code = _NO_CODE.sub(" '' ", sql)
+    code = _NO_CODE.sub(lambda found: " " if found[0][0] in "-#/" else " '' ", sql)
     return next((name for name, pattern in _FORBIDDEN if pattern.search(code)), None)
 
 
