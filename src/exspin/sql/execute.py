@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Self, cast, overload
 
 from exspin.errors import ConfigError, DatabaseError
-from exspin.records import Database, Outcome
+from exspin.records import Database, Outcome, without_password
 from exspin.sql.engines import (
     AGAIN,
     COUNTS_OPERATIONS,
@@ -90,7 +90,8 @@ def _database(place: Database | str | Path) -> Database:
     if isinstance(place, Database):
         database = place
     elif "://" in str(place) and not isinstance(place, Path):
-        database = Database(str(place).rpartition("/")[2].partition("?")[0], str(place))
+        name = without_password(str(place)).rpartition("/")[2].partition("?")[0]
+        database = Database(name, str(place))
     else:
         database = Database.sqlite(Path(place).stem, Path(place))
     if database.kind not in KINDS:
