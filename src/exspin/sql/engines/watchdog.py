@@ -6,6 +6,7 @@ are laid down before a statement begins (cancel it; end its session; close the s
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,7 @@ class Watchdog:
         self._changed = threading.Condition()
         self._watch: Watch | None = None
         self._thread: threading.Thread | None = None
+        self._wakes_at = math.inf  # when the thread looks again by itself
 
     @contextmanager
     def watching(self, steps: Sequence[Step]) -> Iterator[Watch]:
@@ -40,7 +42,8 @@ class Watchdog:
                 self._thread = threading.Thread(target=self._serve, name="watchdog", daemon=True)
                 self._thread.start()
             self._watch = watch
-            self._changed.notify()
+            if watch.steps and watch.steps[0][0] < self._wakes_at:
+                self._changed.notify()  # seldom: waking a thread costs more than a short statement
         try:
             yield watch
         finally:
@@ -57,6 +60,7 @@ class Watchdog:
     def _due(self) -> Callable[[], None] | None:
         """Wait for a step to be due, or for a change; called with the lock held."""
         watch = self._watch
+        self._wakes_at = watch.steps[0][0] if watch and watch.steps else math.inf
         if watch is None or not watch.steps:
             self._changed.wait()
             return None
