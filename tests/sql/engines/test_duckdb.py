@@ -118,6 +118,27 @@ def test_the_configuration_is_locked(duckdb_stage: Any) -> None:
         ]
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TEMP TABLE singer AS SELECT 1",
+        "WITH x AS (SELECT 1) DELETE FROM singer",
+        "PRAGMA database_list",
+        "SET VARIABLE x = 1",
+        "SELECT 1; SELECT 2",
+        "",
+    ],
+)
+def test_only_one_select_is_executed(duckdb_stage: Any, sql: str) -> None:
+    """The engine's own rule, behind the gate."""
+    from exspin.sql.engines import Budget, Limits
+    from exspin.sql.engines.duckdb import open_engine
+
+    with closing(open_engine(duckdb_stage.database.url, Limits(), lambda: None)) as engine:
+        ran = engine.run(sql, Budget(1.0))
+    assert (ran.outcome, ran.detail) == (Outcome.DENIED, "statement")
+
+
 def test_what_one_statement_makes_is_gone_for_the_next(duckdb_stage: Any) -> None:
     """Temporary tables belong to a cursor, and every statement has its own; the gate is not asked here."""
     from exspin.sql.engines.duckdb import open_read_only
