@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 from exspin.records import Database, Outcome
@@ -110,7 +111,7 @@ def test_the_configuration_is_locked(duckdb_stage: Any) -> None:
         ):
             with pytest.raises(duckdb.Error):
                 connection.execute(statement)
-        frame = [1, 2, 3]
+        frame = {"x": numpy.array([1, 2, 3])}  # DuckDB would find it by its name
         with pytest.raises(duckdb.CatalogException):
             connection.execute("SELECT * FROM frame")
         assert frame and connection.execute("SELECT current_setting('threads')").fetchall() == [

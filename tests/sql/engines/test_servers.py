@@ -192,6 +192,7 @@ def test_a_wrong_password_is_said_once_and_never_shown(
             with pytest.raises(DatabaseError, match="cannot be opened") as caught:
                 open_it()
             assert ":***@" in str(caught.value)
+            assert caught.value.__cause__ is None and caught.value.__context__ is None
             for shown in (everything_said(caught.value), repr(database), str(database.to_json())):
                 assert secret not in shown and "0ng" not in shown
     assert "0ng" not in "".join(capfd.readouterr())

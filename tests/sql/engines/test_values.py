@@ -23,8 +23,9 @@ def test_steps_are_taken_in_turn() -> None:
 
 def test_no_step_is_taken_after_the_end() -> None:
     watchdog, taken, done = Watchdog(), [], threading.Event()
-    with watchdog.watching([(30.0, lambda: taken.append("late"))]) as first:
+    with watchdog.watching([(0.05, lambda: taken.append("late"))]) as first:
         pass
+    threading.Event().wait(0.3)
     with watchdog.watching([(0.01, done.set)]) as second:
         assert done.wait(10)
     assert taken == [] and not first.acted and second.acted
