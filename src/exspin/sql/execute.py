@@ -181,7 +181,8 @@ class Executor:
 
     def _work(self, tasks: Sequence[Task]) -> Iterator[Task]:
         """Run all tasks and yield each when it is finished."""
-        self._check_logins({task.database for task in tasks})
+        if self.limits.allow_privileged:
+            self._warn_of_logins({task.database for task in tasks})
         try:
             yield from _Round(self, tasks).finished()
         except BaseException:
@@ -191,13 +192,13 @@ class Executor:
                 self._workers[place] = None
             raise
 
-    def _check_logins(self, databases: set[Database]) -> None:
-        """Say once of a server, here where it is heard, that its login will not do. Workers refuse it as well."""
+    def _warn_of_logins(self, databases: set[Database]) -> None:
+        """Warn once of a login that may write, here where it is heard. Without leave to go on, workers refuse it."""
         for database in databases:
             if database.kind in SERVERS and database.url not in self._checked:
                 from exspin.sql.server_login import check_login  # an extra
 
-                check_login(database, allow_privileged=self.limits.allow_privileged)
+                check_login(database, allow_privileged=True)
                 self._checked.add(database.url)
 
     def _worker(self, place: int, kind: str) -> WorkerProcess:
