@@ -43,7 +43,15 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
 
 
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
-    config = load_config(None, ["learning.lambda=[0.5, 0.1]", "lora={rank: 4}", "learning.alpha=0"])
+    config = load_config(
+        None,
+        [
+            "learning.lambda=[0.5, 0.1]",
+            "lora={rank: 4}",
+            "learning.alpha=0",
+            "feedback.allow_privileged=true",
+        ],
+    )
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config.to_dict()))
     assert load_config(tmp_path / "run.yaml") == config
 

@@ -120,6 +120,7 @@ def _values(field: Mapping[str, Any]) -> str:
         "integer": "integer",
         "number": "number",
         "string": "text",
+        "boolean": "`true`, `false`",
         "null": "none",
         "array": "list",
     }[field["type"]]

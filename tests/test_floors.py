@@ -16,7 +16,7 @@ ROOT = Path(exspin.__file__).parent
 
 # docs/architecture.md draws the same floors. A name stands for the module or for everything in the folder.
 FLOORS = [
-    ["errors", "records", "environment", "ledger", "progress", "statistics"],
+    ["errors", "urls", "records", "environment", "ledger", "progress", "statistics"],
     ["config", "presets", "data", "sql"],
     ["hints", "prompt", "tiny_tokenizer", "hub", "model"],
     ["generate", "feedback", "predictions"],
@@ -30,6 +30,7 @@ FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 # Imports within a floor, beside those within one folder.
 SIDEWAYS = {
     ("ledger", "errors"),
+    ("records", "urls"),
     ("data", "sql"),
     ("model", "tiny_tokenizer"),
     ("model", "hub"),

@@ -22,24 +22,13 @@ from exspin.selfplay import run
 
 pytestmark = pytest.mark.train
 
-SMALL = [
-    "threads=1",
-    "tiny.layers=1",
-    "tiny.width=32",
-    "tiny.heads=2",
-    "tiny.vocabulary=400",
-    "prompt.max_tokens=320",
-    "sft.epochs=1",
-    "sft.batch_size=4",
-    "learning.batch_size=4",
-    "generation.max_new_tokens=12",
-    "feedback.workers=1",
-    "rounds=1",
-]
+SMALL = Path(__file__).with_name("small.yaml")
 
 
 def small(spec: str, *more: str) -> Config:
-    return load_config(None, [f"data={spec}", *SMALL, *more])
+    return load_config(
+        SMALL, [f"data={spec}", "prompt.max_tokens=320", "sft.epochs=1", "rounds=1", *more]
+    )
 
 
 class Said:
@@ -90,8 +79,8 @@ def test_every_prompt_shows_the_descriptions(
 ) -> None:
     seen: list[Prompt] = []
 
-    def recording(*given: Any) -> list[Prompt]:
-        made = make_prompts(*given)
+    def recording(*given: Any, **options: Any) -> list[Prompt]:
+        made = make_prompts(*given, **options)
         seen.extend(made)
         return made
 

@@ -104,6 +104,13 @@ Timeout = Annotated[
     float,
     typer.Option("--timeout", callback=_finite, help="Seconds one query may take; at least 0.05."),
 ]
+AllowPrivileged = Annotated[
+    bool,
+    typer.Option(
+        "--allow-privileged",
+        help="Go on with a server login that may do more than read, at your own risk.",
+    ),
+]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes that execute SQL.")]
 
 
@@ -134,13 +141,14 @@ def run(
         Path | None, typer.Option("-o", help="Run directory; default runs/NAME.")
     ] = None,
     set_: Set = None,
+    allow_privileged: AllowPrivileged = False,
     as_json: AsJson = False,
 ) -> None:
     """Train, self-play, evaluate, report. The same command again continues where it was."""
     from exspin.config import load_config
     from exspin.run_directory import check_start
 
-    settings = load_config(config, set_ or [])
+    settings = load_config(config, _overrides(set_, allow_privileged))
     directory = output or Path("runs") / (config.stem if config else "builtin")
     check_start(directory, settings)
     from exspin.selfplay import run as run_  # torch comes with it, which takes seconds: only now
@@ -166,13 +174,14 @@ def evaluate(
     ] = None,
     quarantine: Quarantine = None,
     set_: Set = None,
+    allow_privileged: AllowPrivileged = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask a model every question of a split and score its answers."""
     from exspin.config import load_config
     from exspin.evaluation import evaluate as evaluate_
 
-    config = load_config(None, _evaluation_keys(set_ or []))
+    config = load_config(None, _evaluation_keys(_overrides(set_, allow_privileged)))
     comparator = comparator or config.feedback.comparator
     _check_comparator(comparator)
     with Terminal(stderr) as progress:
@@ -187,6 +196,11 @@ def evaluate(
             progress=progress,
         )
     _print_score(score, as_json)
+
+
+def _overrides(set_: list[str] | None, allow_privileged: bool) -> list[str]:
+    """What `--set` says, and `--allow-privileged`."""
+    return [*(set_ or []), *(["feedback.allow_privileged=true"] if allow_privileged else [])]
 
 
 def _evaluation_keys(overrides: list[str]) -> list[str]:
@@ -237,6 +251,7 @@ def score(
     quarantine: Quarantine = None,
     timeout: Timeout = 30.0,
     workers: Workers = 2,
+    allow_privileged: AllowPrivileged = False,
     as_json: AsJson = False,
 ) -> None:
     """Score files of predicted SQL against a split or a gold file."""
@@ -257,7 +272,7 @@ def score(
             comparator=comparator,
             extract=extract,
             sql_column=sql_column,
-            limits=Limits(timeout_s=timeout),
+            limits=Limits(timeout_s=timeout, allow_privileged=allow_privileged),
             workers=workers,
             verdicts=verdicts or [],
             progress=advance,
@@ -326,6 +341,7 @@ def audit(
     ] = 0.8,
     timeout: Timeout = 30.0,
     workers: Workers = 2,
+    allow_privileged: AllowPrivileged = False,
     as_json: AsJson = False,
 ) -> None:
     """Run every gold twice and find what cannot be trusted, before any training."""
@@ -342,7 +358,7 @@ def audit(
             slow_s=slow,
             near=near,
             quarantine=[reason.strip() for reason in reasons.split(",") if reason.strip()],
-            limits=Limits(timeout_s=timeout),
+            limits=Limits(timeout_s=timeout, allow_privileged=allow_privileged),
             workers=workers,
             progress=progress,
         )

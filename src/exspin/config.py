@@ -47,8 +47,9 @@ class _Section(BaseModel):
     def _no_number_is_a_truth_value(cls, value: Any, info: ValidationInfo) -> Any:
         """Python would take `true` for 1."""
         kind = cls.model_fields[str(info.field_name)].annotation
-        if isinstance(value, bool) and not any(map(_is_section, (kind, *get_args(kind)))):
-            raise ValueError("is neither a number nor text; no key is switched on or off")
+        switched = kind is bool or any(map(_is_section, (kind, *get_args(kind))))
+        if isinstance(value, bool) and not switched:
+            raise ValueError("is neither a number nor text; this key is not switched on or off")
         return value
 
 
@@ -179,6 +180,9 @@ class FeedbackConfig(_Section):
     max_bytes: Count = Field(64_000_000, description="bytes one result may have, estimated")
     memory_mb: Annotated[int, Field(ge=64)] = Field(512, description="MiB a worker process may use")
     workers: Count = Field(2, description="processes that execute SQL")
+    allow_privileged: bool = Field(
+        False, description="go on with a server login that may do more than read"
+    )
 
 
 class Config(_Section):

@@ -34,9 +34,9 @@ EXTRAS = {
     "train": Extra(
         ("torch", "transformers", "peft", "accelerate"), "running and evaluating models", used=True
     ),
-    "duckdb": Extra(("duckdb",), "DuckDB databases", used=False),
+    "duckdb": Extra(("duckdb",), "DuckDB databases", used=True),
     "server": Extra(
-        ("sqlalchemy", "psycopg", "pymysql"), "PostgreSQL and MySQL databases", used=False
+        ("sqlalchemy", "psycopg", "pymysql"), "PostgreSQL and MySQL databases", used=True
     ),
     "serve": Extra(("fastapi", "uvicorn"), "answering over HTTP", used=False),
 }

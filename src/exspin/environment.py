@@ -35,3 +35,8 @@ def expand(text: str, encode: Callable[[str], str] = str) -> str:
 def has_names(text: str) -> bool:
     """Does the text name a variable?"""
     return _NAME.search(text) is not None
+
+
+def without_names(text: str) -> str:
+    """What of the text stands there itself."""
+    return _NAME.sub("", text)

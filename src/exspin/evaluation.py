@@ -48,6 +48,7 @@ def limits_of(config: FeedbackConfig) -> Limits:
         max_bytes=config.max_bytes,
         memory_mb=config.memory_mb,
         max_operations=config.max_operations,
+        allow_privileged=config.allow_privileged,
     )
 
 
@@ -57,6 +58,8 @@ def make_prompts(
     databases: Mapping[str, Database],
     config: PromptConfig,
     descriptions: Mapping[str, Descriptions] | None = None,
+    *,
+    allow_privileged: bool = False,
 ) -> list[Prompt]:
     """The prompts of these examples, in their order, for the model this tokenizer belongs to.
 
@@ -66,7 +69,8 @@ def make_prompts(
     names = dict.fromkeys(example.db_id for example in examples)
     schemas = {
         name: described(
-            read_schema(databases[name], config.sample_values), (descriptions or {}).get(name, {})
+            read_schema(databases[name], config.sample_values, allow_privileged=allow_privileged),
+            (descriptions or {}).get(name, {}),
         )
         for name in names
     }
@@ -81,14 +85,19 @@ def make_prompts(
     return render_all(examples, schemas, config, count_tokens, _chat(tokenizer, config), special)
 
 
-def make_guides(names: str | None, databases: Mapping[str, Database]) -> dict[str, Guide] | None:
+def make_guides(
+    names: str | None, databases: Mapping[str, Database], *, allow_privileged: bool = False
+) -> dict[str, Guide] | None:
     """What holds answers to the names of their databases, by db_id; None where `names` is not `schema`.
 
     Raises `DatabaseError` for a database that cannot be read.
     """
     if names != "schema":
         return None
-    return {db_id: Guide(read_schema(database, 0)) for db_id, database in databases.items()}
+    return {
+        db_id: Guide(read_schema(database, 0, allow_privileged=allow_privileged))
+        for db_id, database in databases.items()
+    }
 
 
 def _chat(tokenizer: PreTrainedTokenizerBase, config: PromptConfig) -> Callable[[str], str] | None:
@@ -191,13 +200,19 @@ def evaluate(
             f"{model}: trained with prompts of another version of exspin; its score may suffer"
         )
     prompt_config = PromptConfig.model_validate(notes.get("prompt", config.prompt.model_dump()))
+    allowed = config.feedback.allow_privileged
     prompts = make_prompts(
-        policy.tokenizer, data.usable(), data.databases, prompt_config, data.descriptions
+        policy.tokenizer,
+        data.usable(),
+        data.databases,
+        prompt_config,
+        data.descriptions,
+        allow_privileged=allowed,
     )
     show.say(str(trim_report(prompts)))
     answer_tokens = int(notes.get("max_new_tokens", config.generation.max_new_tokens))
     names = notes.get("names", config.generation.names)
-    guides = make_guides(names, data.databases)
+    guides = make_guides(names, data.databases, allow_privileged=allowed)
     sampler = HfSampler(policy, greedy(config.generation, answer_tokens, config.seed), guides)
     with Executor(limits_of(config.feedback), config.feedback.workers) as executor:
         result = evaluate_split(sampler, data, prompts, executor, comparator, show)

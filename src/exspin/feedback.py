@@ -73,8 +73,9 @@ def describe_damaged(questions: Mapping[str, int], databases: Mapping[str, Datab
     """One line on the databases that are damaged inside, to be shown wherever numbers are; None if none is."""
     if not questions:
         return None
-    files = ", ".join(f"{databases[name].path} ({count})" for name, count in questions.items())
+    places = ", ".join(f"{databases[name].place} ({count})" for name, count in questions.items())
+    shows = ' (sqlite3 FILE "PRAGMA integrity_check" shows the damage)'
     return (
-        f"damaged inside, so that gold fails: {files}; {sum(questions.values())} questions count as gold_unusable; "
-        'restore the file (sqlite3 FILE "PRAGMA integrity_check" shows the damage)'
+        f"damaged inside, so that gold fails: {places}; {sum(questions.values())} questions count as gold_unusable; "
+        f"restore the file{shows if all(databases[name].kind == 'sqlite' for name in questions) else ''}"
     )

@@ -12,8 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
-SQLITE_PREFIX = "sqlite:///"
-_KINDS = {"postgres": "postgresql", "mariadb": "mysql"}  # other names for an engine
+from exspin import urls
 
 
 class Outcome(StrEnum):
@@ -57,26 +56,47 @@ class _Json:
 @dataclass(frozen=True, slots=True)
 class Database(_Json):
     """A database that questions are asked of. `url` is `sqlite:///ABSOLUTE_PATH`, byte for byte without escapes, or the
-    URL of another engine: `duckdb:///PATH`, `postgresql://…`, `mysql://…`.
+    URL of another engine: `duckdb:///PATH`, `postgresql://…`, `mysql://…`. The URL alone holds the password; nothing that is
+    printed or written does, `to_json` included.
     """
 
     db_id: str
     url: str
 
+    def __repr__(self) -> str:
+        return f"Database(db_id={self.db_id!r}, url={self.shown!r})"
+
+    def to_json(self) -> dict[str, Any]:
+        return {"db_id": self.db_id, "url": self.shown}
+
+    @property
+    def shown(self) -> str:
+        """For people: the URL without its password."""
+        return urls.without_password(self.url)
+
+    @property
+    def place(self) -> str:
+        """For people: the file, or the URL of the server without its password."""
+        return str(self.path) if self.is_file else self.shown
+
     @classmethod
     def sqlite(cls, db_id: str, path: Path) -> Self:
-        return cls(db_id, SQLITE_PREFIX + str(path.absolute()))
+        return cls(db_id, urls.file_url("sqlite", path))
 
     @property
     def kind(self) -> str:
-        """The engine: what the URL begins with, a driver's name (`postgresql+psycopg`) aside."""
-        scheme = self.url.partition(":")[0].partition("+")[0].lower()
-        return _KINDS.get(scheme, scheme)
+        """The engine, one of `exspin.urls.KINDS` where it is known."""
+        return urls.kind_of(self.url)
+
+    @property
+    def is_file(self) -> bool:
+        """Is it a file, not a server?"""
+        return self.kind in urls.FILES
 
     @property
     def path(self) -> Path:
-        """The SQLite file behind the URL."""
-        return Path(self.url.removeprefix(SQLITE_PREFIX))
+        """The file behind the URL."""
+        return urls.file_of(self.url)
 
 
 @dataclass(frozen=True, slots=True)

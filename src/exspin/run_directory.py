@@ -32,6 +32,8 @@ from exspin.ledger import (
     write_bytes,
     write_json,
 )
+from exspin.records import Database
+from exspin.sql.schema import read_schema
 
 CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"
@@ -146,7 +148,7 @@ def digest_split(split: Split) -> str:
     """Digest of a split's questions, of the databases they are asked of, of what is said about those and of the quarantine."""
     content: list[Any] = [
         [example.to_json() for example in split.examples],
-        {name: digest_file(db.path) for name, db in sorted(split.databases.items())},
+        {name: _digest_database(database) for name, database in sorted(split.databases.items())},
     ]
     if split.descriptions or split.quarantined:
         content.append(
@@ -158,6 +160,14 @@ def digest_split(split: Split) -> str:
     if split.quarantined:
         content.append(sorted(split.quarantined))
     return digest_json(content)
+
+
+def _digest_database(database: Database) -> str:
+    """Of a file, what is in it. Of a server, which others may write to at any time, where it is and what its tables are."""
+    if database.is_file:
+        return digest_file(database.path)
+    # Without its password, which may be changed; whether the login may be used is settled elsewhere.
+    return digest_json([database.shown, read_schema(database, 0, allow_privileged=True).digest])
 
 
 def versions() -> dict[str, str]:

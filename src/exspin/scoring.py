@@ -157,7 +157,7 @@ def score_files(
     examples = {example.example_id: example for example in data.examples}
     judged, scores = [], []
     with Executor(limits, workers) as executor:
-        executor.start()
+        executor.start(next((database.kind for database in data.databases.values()), "sqlite"))
         graded = with_hardness(data).examples  # while the workers start
         for each in texts:
             candidates = [

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from exspin import data as data_module
 from exspin.config import Config
@@ -60,6 +60,9 @@ from exspin.run_directory import RunDirectory, check_start, digest_split, open_r
 from exspin.sql.execute import Executor
 from exspin.sql.guide import Guide
 from exspin.train import train_round, train_sft
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 LONGEST_GOLD = (
     512  # tokens the tiny model leaves for an answer in training; positions cost it nothing
@@ -162,19 +165,9 @@ def _set_the_table(config: Config, show: Progress) -> tuple[_Table, Policy]:
         show.say(f"model: tiny, made here, {start.parameters / 1e6:.1f} M parameters")
     else:
         show.say(f"model: {config.model}, {start.parameters / 1e6:.0f} M parameters")
-    prompts = make_prompts(
-        start.tokenizer, chosen, train.databases, config.prompt, train.descriptions
-    )
+    prompts = _prompts(config, start.tokenizer, chosen, train)
     test_prompts = {
-        split.name: tuple(
-            make_prompts(
-                start.tokenizer,
-                split.usable(),
-                split.databases,
-                config.prompt,
-                split.descriptions,
-            )
-        )
+        split.name: tuple(_prompts(config, start.tokenizer, split.usable(), split))
         for split in (dev, *tests)
     }
     sampler = HfSampler(
@@ -201,6 +194,22 @@ def _set_the_table(config: Config, show: Progress) -> tuple[_Table, Policy]:
     return table, start
 
 
+def _prompts(
+    config: Config,
+    tokenizer: PreTrainedTokenizerBase | None,
+    examples: Sequence[Example],
+    split: Split,
+) -> list[Prompt]:
+    return make_prompts(
+        tokenizer,
+        examples,
+        split.databases,
+        config.prompt,
+        split.descriptions,
+        allow_privileged=config.feedback.allow_privileged,
+    )
+
+
 def _part(split: Split, questions: int | None, seed: int, show: Progress) -> Split:
     """The split, or as many of its usable questions as the configuration asks for."""
     if questions is None:
@@ -220,7 +229,7 @@ def _start_policy(config: Config, examples: Sequence[Example], train: Split) -> 
             lora=config.lora,
             seed=config.seed,
         )
-    texts = make_prompts(None, examples, train.databases, config.prompt, train.descriptions)
+    texts = _prompts(config, None, examples, train)
     schemas = {prompt.db_id: prompt.text[: prompt.prefix_chars] for prompt in texts}
     questions = (p.text[p.prefix_chars :] + e.query for p, e in zip(texts, examples, strict=True))
     return make_tiny(
@@ -504,7 +513,11 @@ class _Play:
         databases = {**self.table.train.databases}
         for split in self.table.tests:
             databases |= split.databases
-        return make_guides(self.config.generation.names, databases)
+        return make_guides(
+            self.config.generation.names,
+            databases,
+            allow_privileged=self.config.feedback.allow_privileged,
+        )
 
     def _notes(self, round_number: int) -> dict[str, Any]:
         return {

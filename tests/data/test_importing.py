@@ -155,6 +155,8 @@ def test_a_failure_in_the_middle_leaves_the_place_as_it_was(
         ("mysql://me:a/secret@host/db", r"holds a password"),
         ("postgresql+psycopg://me:secret@host/db", r"holds a password"),
         ("mariadb://host/db?user=me&password=secret", r"holds a password"),
+        ("mysql://me:$PW-secret@host/db", r"holds a password"),
+        ("me:secret@host/db", r"user and password without a scheme"),
         ("oracle://host/db", "unknown scheme"),
         ("postgresql://me:$NOT_SET_HERE@host/db", "NOT_SET_HERE, which is not set"),
     ],

@@ -206,11 +206,18 @@ def test_a_database_file_is_checked(folder: Path) -> None:
         load(f"pairs:{folder}", "train")
 
 
+def test_a_file_that_is_no_duckdb_database(folder: Path) -> None:
+    (folder / "shop.duckdb").write_bytes((folder / "shop.sqlite").read_bytes())
+    (folder / "databases.yaml").write_text("shop: duckdb:///shop.duckdb\n")
+    with pytest.raises(DatabaseError, match=r"is not a DuckDB database; correct the URL in"):
+        load(f"pairs:{folder}", "train")
+
+
 def test_other_engines_are_handed_on_with_their_password_filled_in(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PW", "p@ss/w:rd")
-    (folder / "my.duckdb").write_bytes(b"x")
+    (folder / "my.duckdb").write_bytes(bytes(8) + b"DUCK")
     write_rows(
         folder / "train.jsonl", [{**ROWS[0], "db_id": name} for name in ("a", "b", "c", "d")]
     )
@@ -230,7 +237,7 @@ def test_other_engines_are_handed_on_with_their_password_filled_in(
 
 def test_a_message_never_shows_a_password(folder: Path) -> None:
     write_rows(folder / "train.jsonl", [ROWS[0]])
-    for text in ("shop: oracle://me:secret@h/d", "shop: 'postgresql://me:secret@h/d", "shop: postgresql://me:secret@$NOT_SET_HERE"):  # fmt: skip
+    for text in ("shop: oracle://me:secret@h/d", "shop: 'postgresql://me:secret@h/d", "shop: postgresql://me:secret@$NOT_SET_HERE", "shop: me:secret@h/d"):  # fmt: skip
         (folder / "databases.yaml").write_text(text)
         with pytest.raises(DataError) as error:
             load(f"pairs:{folder}", "train")

@@ -101,7 +101,11 @@ def test_values_come_back_as_they_are(
     [
         ("missing.sqlite", DatabaseError, r"missing.sqlite: no such file; give the path"),
         ("page.html", DatabaseError, r"page.html: is no sound database"),
-        ("oracle://scott:tiger@host/db", ConfigError, r"oracle://…: known kinds are sqlite"),
+        (
+            "oracle://scott:tiger@host/db",
+            ConfigError,
+            r"unknown scheme 'oracle'; known: sqlite:///FILE",
+        ),
     ],
 )
 def test_a_database_that_cannot_be_used_is_an_error_in_one_line(

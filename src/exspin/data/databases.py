@@ -20,6 +20,7 @@ from exspin.records import Database
 from exspin.sql.schema import open_read_only
 
 MAGIC = b"SQLite format 3\0"
+DUCKDB_MAGIC = b"DUCK"  # behind a checksum of eight bytes
 _SAFE_NAME = re.compile(r"\w[\w .\-]*")  # one path component that is neither hidden nor a way up
 _LONGEST_NAME = 200  # bytes; most file systems end at 255
 
@@ -77,15 +78,7 @@ def check_sqlite(path: Path, cure: str = "") -> None:
     `cure` is what to do about a file that is none, in words for the user.
     """
     cure = cure or f"fetch it again, or remove the folder {path.parent} to leave its questions out"
-    try:
-        if not path.is_file():
-            what = "is not a file" if path.exists() else "does not exist though its folder does"
-            raise DatabaseError(f"{path}: {what}; {cure}")
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(100)
-    except OSError as error:
-        raise DatabaseError(f"{path}: cannot be read ({error.strerror})") from error
+    size, head = _beginning(path, cure)
     if not head.startswith(MAGIC):
         raise DatabaseError(f"{path}: {what_it_is(head) or 'is not an SQLite database'}; {cure}")
     if size < (expected := _size_by_header(head)):
@@ -108,6 +101,25 @@ def check_sqlite(path: Path, cure: str = "") -> None:
         raise DatabaseError(f"{path}: is damaged ({error}); {cure}") from error
     if not tables:
         raise DatabaseError(f"{path}: holds no tables; {cure}")
+
+
+def check_duckdb(path: Path, cure: str) -> None:
+    """Raise `DatabaseError` unless the file begins as DuckDB's do; what is in it, its engine says. `cure` as above."""
+    _, head = _beginning(path, cure)
+    if head[8:12] != DUCKDB_MAGIC:
+        raise DatabaseError(f"{path}: {what_it_is(head) or 'is not a DuckDB database'}; {cure}")
+
+
+def _beginning(path: Path, cure: str) -> tuple[int, bytes]:
+    """Size and first bytes of a file that must be there."""
+    try:
+        if not path.is_file():
+            what = "is not a file" if path.exists() else "does not exist though its folder does"
+            raise DatabaseError(f"{path}: {what}; {cure}")
+        with path.open("rb") as file:
+            return path.stat().st_size, file.read(100)
+    except OSError as error:
+        raise DatabaseError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _size_by_header(head: bytes) -> int:

@@ -12,7 +12,6 @@ from typing import Any
 from exspin.data import load, with_hardness
 from exspin.errors import DataError, RunError
 from exspin.ledger import unwritable, write_jsonl
-from exspin.records import SQLITE_PREFIX
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ def export(spec: str, split: str, directory: str | Path) -> Export:
     directory = Path(directory)
     whole = load(spec, split)  # also checks that the splits do not overlap
     for name, database in whole.databases.items():
-        if not database.url.startswith(SQLITE_PREFIX):
+        if database.kind != "sqlite":
             raise DataError(
                 f"{spec}: database {name!r} is not an SQLite file and cannot be copied; export splits on SQLite alone"
             )

@@ -22,11 +22,12 @@ from exspin.data.divide import divide, same_question, same_sql
 from exspin.data.export import make_empty, take_back
 from exspin.data.pairs import DATABASES
 from exspin.data.rows import Row, read_lines, read_text
-from exspin.data.urls import FILES, holds_password, name_of, open_url, split_scheme
+from exspin.data.urls import holds_password, open_url, split_url
 from exspin.environment import has_names
 from exspin.errors import DataError, RunError
 from exspin.ledger import unwritable, write_bytes, write_jsonl
 from exspin.sql.extract import gate
+from exspin.urls import FILES, file_url, name_of
 
 SPLITS = ("train", "dev", "test")
 SHARES = (0.1, 0.1)  # of dev and test
@@ -102,12 +103,13 @@ def import_pairs(db: str, pairs: Path, directory: Path) -> Import:
 
 def _check_database(db: str) -> str:
     """The db_id of a database that can be used."""
-    if holds_password(db, "--db"):
+    split_url(db, "--db")
+    if holds_password(db):
         raise DataError(
             "--db: the URL holds a password, which would be written into databases.yaml; write $NAME in its place and set NAME "
             "in the environment"
         )
-    db_id = re.sub(r"[^\w .\-]", "_", name_of(db, "--db")).lstrip(" .-") or "database"
+    db_id = re.sub(r"[^\w .\-]", "_", name_of(db)).lstrip(" .-") or "database"
     safe_db_id(Row(Path("--db"), 1, {"db_id": db_id}))
     open_url(db_id, db, Path.cwd(), "--db")
     return db_id
@@ -115,10 +117,10 @@ def _check_database(db: str) -> str:
 
 def _kept_url(db: str) -> str:
     """The URL as `databases.yaml` has it: a file by its whole path, anything else as it was given."""
-    scheme, rest = split_scheme(db, "--db")
+    scheme, rest = split_url(db, "--db")
     if scheme not in FILES or has_names(rest):
         return db
-    return f"{scheme}:///{Path(rest).absolute()}"
+    return file_url(scheme, Path(rest))
 
 
 def _check(path: Path, rows: list[Row]) -> list[tuple[str, str, str]]:

@@ -17,17 +17,18 @@ from __future__ import annotations
 import selectors
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self, cast, overload
 
 from exspin.errors import ConfigError, DatabaseError
 from exspin.records import Database, Outcome
-from exspin.sql.engines import AGAIN, COUNTS_OPERATIONS, FULL_SHARE, KINDS, ErrorKind, Limits
+from exspin.sql.engines import AGAIN, COUNTS_OPERATIONS, FULL_SHARE, ErrorKind, Limits
 from exspin.sql.extract import gate
 from exspin.sql.process import WorkerProcess
 from exspin.sql.tasks import BATCH_STATEMENTS, Job, Judgement, Plan, Queues, Result, Task
+from exspin.urls import FILES, KINDS, SERVERS, file_url, name_of, split
 
 __all__ = ["Database", "Executor", "Job", "Judgement", "Limits", "Result", "execute"]
 
@@ -72,29 +73,38 @@ def execute(
     with Executor(limits, min(workers, max(1, len(statements)))) as executor:
         results = executor.run_all(place, statements)
     if any(r.outcome is Outcome.ERROR and r.detail == ErrorKind.DATABASE for r in results):
-        what = "is no sound database" if place.kind == "sqlite" else "cannot be opened"
-        raise DatabaseError(f"{_shown(place)}: {what}; give a file or server that can be read")
+        what = "is no sound database" if place.is_file else "cannot be opened"
+        raise DatabaseError(f"{place.place}: {what}; give a file or server that can be read")
     return results[0] if isinstance(sql, str) else results
 
 
 def _database(place: Database | str | Path) -> Database:
     """The database somebody means. Raises `ConfigError` for an unknown kind, `DatabaseError` for a missing file."""
-    if isinstance(place, Database):
-        database = place
-    elif "://" in str(place) and not isinstance(place, Path):
-        database = Database(str(place).rpartition("/")[2].partition("?")[0], str(place))
+    if isinstance(place, Path):
+        database = Database.sqlite(place.stem, place)
+    elif isinstance(place, str):
+        try:
+            scheme, rest = split(place)
+            url = file_url(scheme, Path(rest)) if scheme in FILES else place
+            database = Database(name_of(place), url)
+        except ValueError as error:
+            raise ConfigError(f"database: {error}") from error
     else:
-        database = Database.sqlite(Path(place).stem, Path(place))
+        database = place
     if database.kind not in KINDS:
         raise ConfigError(f"database URL {database.kind}://…: known kinds are {', '.join(KINDS)}")
-    if database.kind == "sqlite" and not database.path.exists():
-        raise DatabaseError(f"{database.path}: no such file; give the path of an SQLite database")
+    if database.is_file and not database.path.exists():
+        raise DatabaseError(f"{database.path}: no such file; give the path of a database")
     return database
 
 
-def _shown(database: Database) -> str:
-    """A database in a message: its file, or its kind and name, never its URL, which may hold a password."""
-    return str(database.path) if database.kind == "sqlite" else f"{database.kind} {database.db_id}"
+def warn_of_logins(databases: Iterable[Database], limits: Limits) -> None:
+    """Warn of logins that may write, here where it is heard. Without leave to go on, workers refuse them."""
+    for database in databases:
+        if limits.allow_privileged and database.kind in SERVERS:
+            from exspin.sql.server_login import check_login  # an extra
+
+            check_login(database, allow_privileged=True)
 
 
 class Executor:
@@ -104,6 +114,7 @@ class Executor:
         self.limits = limits or Limits()
         self._workers: list[WorkerProcess | None] = [None] * max(1, workers)
         self._owners: dict[str, int] = {}  # which worker has a database open
+        self._warned: set[Database] = set()  # those whose login was looked at
         self._unusable: dict[
             tuple[str, str], Judgement
         ] = {}  # golds too slow or large to try again
@@ -171,6 +182,8 @@ class Executor:
 
     def _work(self, tasks: Sequence[Task]) -> Iterator[Task]:
         """Run all tasks and yield each when it is finished."""
+        warn_of_logins({task.database for task in tasks} - self._warned, self.limits)
+        self._warned.update(task.database for task in tasks)
         try:
             yield from _Round(self, tasks).finished()
         except BaseException:

@@ -20,6 +20,7 @@ from typing import Any
 from exspin.records import Database, Outcome
 from exspin.sql.compare import as_executed, rule_for
 from exspin.sql.engines import AGAIN, COUNTS_OPERATIONS, FULL_SHARE, Limits
+from exspin.sql.execute import warn_of_logins
 from exspin.sql.extract import gate
 from exspin.sql.process import WorkerProcess
 
@@ -117,8 +118,10 @@ def probe_golds(
         due[key].jobs += 1
         places.append(due[key])
     report(sum(each.jobs for each in due.values() if each.done))
+    limits = limits or Limits()
+    warn_of_logins({each.database for each in due.values()}, limits)
     waiting = _batches([each for each in due.values() if not each.done])
-    with closing(_work(waiting, comparator, limits or Limits(), max(1, workers))) as work:
+    with closing(_work(waiting, comparator, limits, max(1, workers))) as work:
         for each in work:
             report(each.jobs)
     return [place.probe for place in places if place.probe is not None]

@@ -1,6 +1,6 @@
 """What a database looks like: tables, columns, types, keys, comments and a few values.
 
-Everything comes from the file itself, read-only: names and keys from SQLite's pragmas, comments from the CREATE TABLE
+Of SQLite, here; DuckDB and servers have modules beside this one. Everything comes from the file itself, read-only: names and keys from SQLite's pragmas, comments from the CREATE TABLE
 text that SQLite keeps, values from the first rows of each table. The reader is bounded in rows, work and length, since
 a schema may be hostile (views that double thirty times, a cell of a gigabyte). Views are listed, never sampled, and
 left out where they stand for too many others. Virtual generated columns are not sampled, since computing a value may
@@ -14,17 +14,19 @@ import os
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from exspin.errors import DatabaseError
 from exspin.ledger import digest_json
 from exspin.records import Database
 from exspin.sql.tokens import significant
+from exspin.urls import SERVERS
 
 SAMPLED_ROWS = 1000  # values are looked for in so many rows from the start of a table
 SAMPLE_LENGTH = 25
@@ -84,11 +86,23 @@ class Schema:
         return digest_json(asdict(self))
 
 
-def read_schema(database: Database, sample_values: int = 2) -> Schema:
+def read_schema(
+    database: Database, sample_values: int = 2, *, allow_privileged: bool = False
+) -> Schema:
     """Read a database's schema with up to `sample_values` values a column.
 
-    Raises `DatabaseError` when the file cannot be opened or its schema cannot be read.
+    Of a server it is the schema that names without one mean. Raises `DatabaseError` when the database cannot be opened or
+    its schema cannot be read, or where a server's login may write (`allow_privileged` goes on with a warning), and
+    `MissingExtra` where a driver is not installed.
     """
+    if database.kind == "duckdb":
+        from exspin.sql.duckdb_schema import read_duckdb_schema  # an extra
+
+        return read_duckdb_schema(database, sample_values)
+    if database.kind in SERVERS:
+        from exspin.sql.server_schema import read_server_schema  # an extra
+
+        return read_server_schema(database, sample_values, allow_privileged)
     try:
         with closing(open_read_only(database.path)) as connection:
             tables = tuple(_read_tables(connection, sample_values))
@@ -279,26 +293,33 @@ def _sample(
         for name in map(_always_quoted, columns)
     )
     query = f"SELECT {cells} FROM main.{_always_quoted(table)} NOT INDEXED LIMIT {SAMPLED_ROWS}"
-    found: dict[str, list[str]] = {name: [] for name in columns}
-    unfilled = set(columns)
     budget = iter(range(WORK_LIMIT // 10_000))
     connection.set_progress_handler(lambda: next(budget, None) is None, 10_000)
     try:
-        for row in connection.execute(query):
-            for name, value in zip(columns, row, strict=True):
-                if value is None or name not in unfilled:
-                    continue
-                shown = one_line(str(value), SAMPLE_LENGTH)
-                if shown and shown not in found[name]:
-                    found[name].append(shown)
-                    if len(found[name]) == wanted:
-                        unfilled.discard(name)
-            if not unfilled:
-                break
+        return first_values(columns, connection.execute(query), wanted)
     except sqlite3.Error:
         return {}  # past the limits, or a damaged page: the table is listed without values
     finally:
         connection.set_progress_handler(None, 0)
+
+
+def first_values(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], wanted: int
+) -> dict[str, list[str]]:
+    """The first distinct values of every column, each on one line."""
+    found: dict[str, list[str]] = {name: [] for name in columns}
+    unfilled = set(columns)
+    for row in rows:
+        for name, value in zip(columns, row, strict=True):
+            if value is None or name not in unfilled:
+                continue
+            shown = one_line(str(value), SAMPLE_LENGTH)
+            if shown and shown not in found[name]:
+                found[name].append(shown)
+                if len(found[name]) == wanted:
+                    unfilled.discard(name)
+        if not unfilled:
+            break
     return found
 
 
@@ -325,8 +346,8 @@ def _read_foreign_keys(
                 continue
             if parent_column is None and position < len(parent.primary_key):
                 parent_column = parent.primary_key[position]
-            spelled_child = _spelled(table, child_column)
-            spelled_parent = _spelled(parent, parent_column)
+            spelled_child = spelled(table, child_column)
+            spelled_parent = spelled(parent, parent_column)
             if spelled_child is None or spelled_parent is None:
                 continue
             key = ForeignKey(table.name, spelled_child, parent.name, spelled_parent)
@@ -335,7 +356,8 @@ def _read_foreign_keys(
                 yield key
 
 
-def _spelled(table: Table, column: str | None) -> str | None:
+def spelled(table: Table, column: str | None) -> str | None:
+    """A column's name as its table writes it; None where there is no such column."""
     wanted = (column or "").lower()
     return next((c.name for c in table.columns if c.name.lower() == wanted), None)
 

@@ -2,7 +2,7 @@
 
 A parser refuses half of what models write; the questions asked here (where does the statement end, is there an
 outermost ORDER BY, which words are keywords) need only tokens and nesting depth. Linear in the length of the text.
-It checks no grammar. Standard library only: the worker process loads it.
+It checks no grammar. `$tag$ … $tag$` and `E'…'`, which SQLite refuses, are strings as in PostgreSQL and DuckDB. Standard library only: the worker process loads it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ _TOKEN = re.compile(
     r"""
       (?P<space>[ \t\n\f\r\ufeff]+)
     | (?P<comment>--[^\n]*|/\*.*?(?:\*/|\Z))
-    | (?P<string>[xX]?'[^']*(?:''[^']*)*(?:'|\Z))
+    | (?P<string>[xX]?'[^']*(?:''[^']*)*(?:'|\Z)
+        |[eE]'(?:[^'\\]|\\.|'')*(?:'|\Z)
+        |(?P<dollar>\$(?:[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_\x80-\U0010ffff]*)?\$).*?(?:(?P=dollar)|\Z))
     | (?P<name>"[^"]*(?:""[^"]*)*(?:"|\Z)|`[^`]*(?:``[^`]*)*(?:`|\Z)|\[[^\]]*(?:\]|\Z))
     | (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
     | (?P<word>[A-Za-z_\x80-\U0010ffff][A-Za-z0-9_$\x80-\U0010ffff]*)
@@ -25,7 +27,7 @@ _TOKEN = re.compile(
 )
 _ORDER = re.compile("order", re.IGNORECASE)
 _ORDER_BY = re.compile(r"(?<![\w$])order[ \t\n\f\r]+by(?![\w$])", re.IGNORECASE)
-_NESTS_OR_QUOTES = re.compile(r"""[('"`\[]|--|/\*""")
+_NESTS_OR_QUOTES = re.compile(r"""[('"`\[$]|--|/\*""")
 
 
 class Token(NamedTuple):

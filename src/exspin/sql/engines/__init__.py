@@ -27,7 +27,6 @@ from typing import Any, Protocol, cast
 
 from exspin.records import Outcome
 
-KINDS = ("sqlite", "duckdb", "postgresql", "mysql")
 COUNTS_OPERATIONS = frozenset({"sqlite"})  # kinds whose limit does not depend on the clock
 OPENS_BACKWARDS = frozenset({"sqlite"})  # kinds whose module also has `open_backwards`
 

@@ -20,9 +20,10 @@ from sys import getsizeof
 from typing import Any, Self
 from urllib.parse import quote
 
-from exspin.records import SQLITE_PREFIX, Outcome
+from exspin.records import Outcome
 from exspin.sql.engines import Budget, ErrorKind, Limits, Ran
 from exspin.sql.engines.confine import limit_process
+from exspin.urls import file_of
 
 _ROW_BYTES = 56  # what a row takes beside its cells
 _POINTER_BYTES = 8
@@ -101,12 +102,12 @@ def confine(limits: Limits) -> None:
 
 def open_engine(url: str, limits: Limits, alive: Callable[[], None]) -> SQLite:
     """The file behind `sqlite:///PATH`. Nothing is opened before the first statement."""
-    return SQLite(url.removeprefix(SQLITE_PREFIX), limits, alive)
+    return SQLite(str(file_of(url)), limits, alive)
 
 
 def open_backwards(url: str, limits: Limits, alive: Callable[[], None]) -> SQLite:
     """The same file, where rows that nothing orders come in the other direction."""
-    return SQLite(url.removeprefix(SQLITE_PREFIX), limits, alive, backwards=True)
+    return SQLite(str(file_of(url)), limits, alive, backwards=True)
 
 
 class SQLite:

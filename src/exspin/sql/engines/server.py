@@ -1,0 +1,149 @@
+"""What PostgreSQL and MySQL have in common: how a statement is run on a server and what becomes of its connection.
+
+Each statement runs in a read-only transaction of a login that can only read (see `login.py`), with the server's own time
+limit, and its connection is reset before the next. A watchdog keeps the deadline too: a statement that switched the
+server's limit off is cancelled, then its session is ended, then the socket closed, all before the parent would kill this
+process. A connection that the watchdog touched, or whose reset failed, is not used again.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from exspin.records import Outcome
+from exspin.sql.engines import Budget, Limits, Ran
+from exspin.sql.engines.login import CONNECT_S, Lost
+from exspin.sql.engines.watchdog import Watchdog
+
+_PAUSES_S = (0.1, 0.4)  # before a further attempt to connect
+
+
+class Session(ABC):
+    """One connection. `run` and `reset` are called from one thread, the other three from the watchdog's."""
+
+    @abstractmethod
+    def run(self, sql: str, budget: Budget, limits: Limits) -> Ran:
+        """Execute one statement. Raises `Lost` where the connection is gone before the statement began."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """End the transaction and forget all that a statement may have left. Raises `Lost`."""
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """Ask the server to stop the statement."""
+
+    @abstractmethod
+    def terminate(self) -> None:
+        """Ask the server to end the session."""
+
+    @abstractmethod
+    def hang_up(self) -> None:
+        """Close the socket under a thread that waits for it."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+
+class ServerEngine:
+    """One database on a server; a connection is made with the first statement."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        alive: Callable[[], None],
+        log_in: Callable[[], Session],
+        forbidden: Callable[[str], str | None],
+    ) -> None:
+        self._limits = limits
+        self._alive = alive
+        self._log_in = log_in
+        self._forbidden = forbidden
+        self._session: Session | None = None
+        self._watchdog = Watchdog()
+
+    def state(self) -> None:
+        """Others may write at any time."""
+        return None
+
+    def close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def run(self, sql: str, budget: Budget) -> Ran:
+        """Execute a statement; whatever goes wrong is in the answer, but for a login that the user has to mend."""
+        if rule := self._forbidden(sql):
+            return Ran(outcome=Outcome.DENIED, detail=rule)
+        try:
+            if self._session is not None:
+                try:
+                    return self._guarded(self._session, sql, budget)
+                except Lost:  # while it was idle
+                    self.close()
+            self._session = self._connect()
+            self._alive()
+            return self._guarded(self._session, sql, budget)
+        except Lost as lost:
+            self.close()
+            return Ran(outcome=Outcome.INFRA, detail=lost.detail)
+
+    def _guarded(self, session: Session, sql: str, budget: Budget) -> Ran:
+        limit = budget.timeout_s
+        steps = [
+            (1.05 * limit + 0.10, session.cancel),
+            (1.15 * limit + 0.20, session.terminate),
+            (1.25 * limit + 0.30, session.hang_up),
+        ]
+        begin = time.monotonic()
+        try:
+            with self._watchdog.watching(steps) as watch:
+                ran = session.run(sql, budget, self._limits)
+                # MySQL gives the rows so far, or a value, for some statements that it stopped.
+                late = time.monotonic() - begin >= limit
+                usable = ran.outcome is not Outcome.INFRA and _reset(session)
+        except Lost:
+            if not watch.acted:
+                raise
+            usable, late, ran = False, True, Ran(outcome=Outcome.TIMEOUT, detail="wall")
+        if watch.acted or not usable:
+            self.close()
+        if late and ran.outcome is not Outcome.TOO_LARGE:
+            return Ran(outcome=Outcome.TIMEOUT, detail="wall")
+        return ran
+
+    def _connect(self) -> Session:
+        """A new session; tries again where the server is busy or away. The parent is told that we are alive."""
+        beats = [(0.3 * self._limits.timeout_s * n, self._alive) for n in range(1, 1000)]
+        beats = [beat for beat in beats if beat[0] < CONNECT_S + 1]
+        for pause in (*_PAUSES_S, None):
+            self._alive()
+            try:
+                with self._watchdog.watching(beats):
+                    return self._log_in()
+            except Lost:
+                if pause is None:
+                    raise
+                time.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+
+def _reset(session: Session) -> bool:
+    """Reset the session; false where it cannot be used again."""
+    try:
+        session.reset()
+    except Lost:
+        return False
+    return True
+
+
+def shut_down(descriptor: int) -> None:
+    """Close a connection's socket in both directions, under whoever reads from it. Needs no driver."""
+    try:
+        with socket.fromfd(descriptor, socket.AF_UNSPEC, socket.SOCK_STREAM) as connection:
+            connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # it is closed already
