@@ -82,6 +82,13 @@ def make_guides(names: str | None, databases: Mapping[str, Database]) -> dict[st
     return {db_id: Guide(read_schema(database, 0)) for db_id, database in databases.items()}
 
 
+def describe_released(released: int, answers: int) -> str:
+    """The line about answers that went on as the model liked, "" where there are none."""
+    if not released:
+        return ""
+    return f"{released} of {answers} answers could not be held to the schema's names"
+
+
 def _chat(tokenizer: PreTrainedTokenizerBase, config: PromptConfig) -> Callable[[str], str] | None:
     if config.template == "plain":
         return None
@@ -114,8 +121,11 @@ def evaluate_split(
     progress: Progress,
 ) -> Evaluation:
     """Answer `prompts` (one for each usable question of `data`), execute and score every row of the split."""
+    before = sampler.released
     with progress.bar(f"answering {data.name}", len(prompts)) as advance:
         candidates = sampler.sample(prompts, k=1, round_number=0, progress=advance)
+    if freed := describe_released(sampler.released - before, len(candidates)):
+        progress.say(f"{data.name}: {freed}")
     asked = {candidate.example_id for candidate in candidates}
     rows = list(candidates)
     # A question that could not be asked still has its row: its missing database makes it `gold_unusable`.
