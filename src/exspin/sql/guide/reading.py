@@ -74,6 +74,8 @@ class Reading(Place):
                     self._word(token.text[1:-1].lower(), following, quoted=True)
                 elif not self._begins_quoted(token.text[1:].lower()):
                     raise DeadEndError
+            case "name" if token.text[0] != '"':
+                raise DeadEndError
             case "string" | "name" if wants == "string" and len(token.text) <= LITERAL:
                 self._wants = "operator"
             case "number" if wants == "number" and len(token.text) <= NUMBER:
