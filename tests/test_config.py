@@ -42,6 +42,21 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
     assert load_config(tmp_path / "run.yaml") == Config().resolved()
 
 
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ([], "schema"),
+        (["generation.names=free"], "free"),
+        (["model=some/model"], "free"),
+        (["model=some/model", "generation.names=schema"], "schema"),
+    ],
+)
+def test_the_tiny_model_is_held_to_the_schemas_names_unless_told_otherwise(
+    settings: list[str], names: str
+) -> None:
+    assert load_config(None, settings).generation.names == names
+
+
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     config = load_config(
         None,

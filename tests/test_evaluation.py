@@ -13,6 +13,7 @@ from exspin.data import Split, load, with_hardness
 from exspin.errors import DataError
 from exspin.evaluation import (
     Evaluation,
+    describe_released,
     evaluate_split,
     greedy,
     limits_of,
@@ -163,6 +164,47 @@ def test_a_checkpoint_brings_its_prompts_and_its_answer_length(small_spider, tmp
     monkeypatch.setattr(HfSampler, "sample", sample)
     evaluate(tmp_path / "m", f"spider:{small_spider}", "dev", config=Config())
     assert seen == [(3, False)] * 6
+
+
+@pytest.mark.parametrize(("note", "asked", "held"), [
+    ({"names": "schema"}, None, True),
+    ({"names": "free"}, "schema", False),
+    ({}, "schema", True),
+    ({}, None, False),
+])  # fmt: skip
+def test_a_checkpoint_brings_whether_its_answers_are_held_to_names(
+    note, asked, held, small_spider, tmp_path, monkeypatch
+):
+    pytest.importorskip("torch")
+    from exspin.config import TinyConfig
+    from exspin.evaluation import evaluate
+    from exspin.generate.hf import HfSampler
+    from exspin.model import make_tiny, save_policy
+
+    tiny = TinyConfig(layers=1, width=32, heads=2, vocabulary=300)
+    policy = make_tiny(["SELECT count(*) FROM pet"], tiny, seed=0, max_tokens=500)
+    save_policy(policy, tmp_path / "m", notes={**note, "max_new_tokens": 8})
+    seen, said = [], []
+
+    class Listening(Silent):
+        def say(self, text):
+            said.append(text)
+
+    def sample(self, prompts, **_):
+        seen.append(self.guides)
+        self.released += 2
+        return [Candidate(p.example_id, 0, "", "stop") for p in prompts]
+
+    monkeypatch.setattr(HfSampler, "sample", sample)
+    config = Config(generation=GenerationConfig(names=asked))
+    evaluate(tmp_path / "m", f"spider:{small_spider}", "dev", config=config, progress=Listening())
+    assert [guides is not None for guides in seen] == [held]
+    assert not held or seen[0]["farm"].allows("SELECT name FROM pet")
+    assert said.count("dev: 2 of 6 answers could not be held to the schema's names") == 1
+
+
+def test_nothing_is_said_where_every_answer_was_held():
+    assert describe_released(0, 6) == ""
 
 
 def test_prompts_of_another_version_and_a_place_that_is_a_folder(

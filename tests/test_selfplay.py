@@ -22,12 +22,15 @@ import torch
 
 from exspin import selfplay
 from exspin.config import Config, TinyConfig, load_config
+from exspin.data import load
 from exspin.errors import RunError, UserError
 from exspin.generate.scripted import ScriptedSampler
 from exspin.ledger import digest_file, read_json, read_jsonl
 from exspin.progress import Silent
 from exspin.records import Prompt
 from exspin.selfplay import run
+from exspin.sql.guide import Guide
+from exspin.sql.schema import read_schema
 
 pytestmark = pytest.mark.train
 
@@ -293,6 +296,31 @@ def test_databases_that_are_damaged_inside_are_named_in_rounds_and_in_evaluation
     assert [[name for name, file in files.items() if f"{file} (6)" in line] for line in damaged] == [
         ["farm"], ["zoo"], ["farm"],
     ]  # fmt: skip
+
+
+def test_answers_are_held_to_names_and_what_could_not_be_is_said_once(
+    small_spider: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Counting(selfplay.HfSampler):
+        def sample(self, prompts, **rest):
+            self.released += 1
+            return super().sample(prompts, **rest)
+
+    monkeypatch.setattr(selfplay, "HfSampler", Counting)
+    said = Said()
+    run(small(small_spider, "rounds=1", "generation.names=schema"), tmp_path / "run", progress=said)
+    lines = [line for line in said.lines if "could not be held" in line]
+    assert lines == [
+        "heldout: 1 of 6 answers could not be held to the schema's names",
+        "dev: 1 of 6 answers could not be held to the schema's names",
+        "round 1: 1 of 24 answers could not be held to the schema's names",
+        "heldout: 1 of 6 answers could not be held to the schema's names",
+        "dev: 1 of 6 answers could not be held to the schema's names",
+    ]
+    database = load(f"spider:{small_spider}", "dev").databases["farm"]
+    guide = Guide(read_schema(database, 0))  # all databases are alike
+    for row in read_jsonl(tmp_path / "run" / "round-1" / "candidates.jsonl"):
+        assert guide.allows(row["text"]) or "\ufffd" in row["text"], row["text"]
 
 
 # --- hostile candidates ---------------------------------------------------------------------------------------------

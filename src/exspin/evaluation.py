@@ -100,6 +100,13 @@ def make_guides(
     }
 
 
+def describe_released(released: int, answers: int) -> str:
+    """The line about answers that went on as the model liked, "" where there are none."""
+    if not released:
+        return ""
+    return f"{released} of {answers} answers could not be held to the schema's names"
+
+
 def _chat(tokenizer: PreTrainedTokenizerBase, config: PromptConfig) -> Callable[[str], str] | None:
     if config.template == "plain":
         return None
@@ -132,8 +139,11 @@ def evaluate_split(
     progress: Progress,
 ) -> Evaluation:
     """Answer `prompts` (one for each usable question of `data`), execute and score every row of the split."""
+    before = sampler.released
     with progress.bar(f"answering {data.name}", len(prompts)) as advance:
         candidates = sampler.sample(prompts, k=1, round_number=0, progress=advance)
+    if freed := describe_released(sampler.released - before, len(candidates)):
+        progress.say(f"{data.name}: {freed}")
     asked = {candidate.example_id for candidate in candidates}
     rows = list(candidates)
     # A question that could not be asked still has its row: a missing database or the quarantine makes it `gold_unusable`.

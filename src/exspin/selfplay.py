@@ -22,6 +22,7 @@ from exspin.config import Config
 from exspin.data import Split, remarks, roles, select_questions, with_hardness
 from exspin.errors import DataError
 from exspin.evaluation import (
+    describe_released,
     evaluate_split,
     greedy,
     limits_of,
@@ -309,7 +310,7 @@ class _Play:
         target = self._directory(round_number) / "candidates.jsonl"
         stage = self._stage(round_number, "generate", self._opponent(round_number))
         if not stage.is_done():
-            sampler = opponent or HfSampler(
+            sampler: Sampler = opponent or HfSampler(
                 self._policy(round_number - 1),
                 Decoding(
                     temperature=settings.temperature,
@@ -322,6 +323,7 @@ class _Play:
             )
             # By its name a shard is made from these inputs: another opponent's is never taken for it.
             shards = stage.directory / f"candidates-{digest_json(dict(stage.inputs))[:12]}"
+            answers = 0  # written in this call; a resumed one finds some there
             with self.show.bar(
                 f"round {round_number}: generating", len(prompts) * settings.k
             ) as advance:
@@ -336,6 +338,9 @@ class _Play:
                         part, k=settings.k, round_number=round_number, progress=advance
                     )
                     write_jsonl(shard, map(Candidate.to_json, written))
+                    answers += len(written)
+            if line := describe_released(sampler.released, answers):
+                self.show.say(f"round {round_number}: {line}")
             write_jsonl(
                 target, (row for shard in sorted(shards.iterdir()) for row in _shard(shard))
             )

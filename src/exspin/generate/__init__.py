@@ -16,7 +16,9 @@ Progress = Callable[[int], None]  # called with the number of answers finished s
 
 
 class Sampler(Protocol):
-    """Writes `k` answers to every prompt."""
+    """Writes `k` answers to every prompt; `released` counts those that could not be held to the schema's names."""
+
+    released: int
 
     def sample(
         self,

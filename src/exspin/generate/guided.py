@@ -1,14 +1,16 @@
 """Choose tokens that keep an answer a query over its database's names: see `exspin.sql.guide`.
 
-The model's own choice stands wherever a name can come of it. Where it cannot, the token is struck out and the next one
-is chosen from what is left, greedily or by sampling; the draw is used again where it fell inside the struck token, so
-the choice has exactly the model's distribution over the tokens that may stand, and needs no second random number.
+The model's own choice stands wherever a query can come of it. Where it cannot, the token is struck out and another one is
+chosen from what is left, greedily or by sampling, so the choice has exactly the model's distribution over the tokens that
+may stand. Further draws are derived from the first one's bits. (Where the first fell inside the struck token would be as
+exact, but blows up rounding each time, and answers would depend on their neighbours in the batch.)
 Needs no torch: logits arrive as numpy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -55,7 +57,7 @@ class GuidedAnswers:
         if guide is None:
             return token
         if not self._may_stand(row, token, guide):
-            chosen = self._another(row, guide, logits_of().copy(), draw)
+            chosen = self._another(row, guide, token, logits_of().copy(), draw)
             if chosen is None:
                 self._guides[row] = None
                 self.released += 1
@@ -75,7 +77,10 @@ class GuidedAnswers:
         piece = self._pieces.text(token)
         return bool(piece) and guide.allows(self._texts[row] + piece)
 
-    def _another(self, row: int, guide: Guide, logits_V: Logits, draw: float) -> int | None:
+    def _another(
+        self, row: int, guide: Guide, refused: int, logits_V: Logits, draw: float
+    ) -> int | None:
+        """The token instead of `refused`; None where none may stand."""
         begins: dict[str, bool] = {}  # what nothing can begin with is decided once for all tokens
 
         def may_stand(token: int) -> bool:
@@ -89,8 +94,12 @@ class GuidedAnswers:
                 if may_stand(token):
                     return int(token)
             return None
-        for _ in range(_TRIES):
-            token, draw = pick(logits_V, draw, self._temperature, self._top_p)
+        logits_V[refused] = -np.inf
+        *tries, last = more_draws(draw, _TRIES)
+        for another in tries:
+            if not np.isfinite(logits_V).any():
+                return None
+            token = pick(logits_V, another, self._temperature, self._top_p)
             if may_stand(token):
                 return token
             logits_V[token] = -np.inf
@@ -99,7 +108,7 @@ class GuidedAnswers:
         logits_V[struck] = -np.inf
         if len(struck) == len(left):
             return None
-        return pick(logits_V, draw, self._temperature, self._top_p)[0]
+        return pick(logits_V, last, self._temperature, self._top_p)
 
 
 class Pieces:
@@ -110,7 +119,9 @@ class Pieces:
         self.decode = decode
         self._known = dict.fromkeys(special, "")
         self._beginnings: dict[int, str] = {}
-        self._anchor = decode([0, 0])
+        ordinary = next(token for token in count() if token not in self._known)
+        self._before = [ordinary, ordinary]
+        self._anchor = decode(self._before)
 
     def beginning(self, token: int) -> str:
         """The spaces that its text begins with, and the character behind them."""
@@ -122,12 +133,18 @@ class Pieces:
     def text(self, token: int) -> str:
         if token not in self._known:
             # Behind two others, because some tokenizers drop the space of a text's first token.
-            self._known[token] = self.decode([0, 0, token]).removeprefix(self._anchor)
+            self._known[token] = self.decode([*self._before, token]).removeprefix(self._anchor)
         return self._known[token]
 
 
-def pick(logits_V: Logits, draw: float, temperature: float, top_p: float) -> tuple[int, float]:
-    """The token at which the cumulative probability passes `draw`, and where in [0, 1) the draw fell inside it.
+def more_draws(draw: float, count: int) -> list[float]:
+    """Further numbers in [0, 1), always the same for one `draw`."""
+    generator = np.random.Generator(np.random.Philox(key=int(draw * 2**53)))
+    return [float(another) for another in generator.random(count)]
+
+
+def pick(logits_V: Logits, draw: float, temperature: float, top_p: float) -> int:
+    """The token at which the cumulative probability passes `draw`.
 
     With `top_p` < 1 only the fewest most probable tokens that together reach it can be chosen.
     """
@@ -139,7 +156,5 @@ def pick(logits_V: Logits, draw: float, temperature: float, top_p: float) -> tup
         before = np.cumsum(weights[order]) - weights[order]
         weights[order[before >= top_p]] = 0.0
     sums = np.cumsum(weights)
-    target = draw * sums[-1]
-    token = min(int(np.searchsorted(sums, target, side="right")), int(np.flatnonzero(weights)[-1]))
-    inside = (target - (sums[token] - weights[token])) / weights[token]
-    return token, float(min(max(inside, 0.0), np.nextafter(1.0, 0.0)))
+    place = int(np.searchsorted(sums, draw * sums[-1], side="right"))
+    return min(place, int(np.flatnonzero(weights)[-1]))

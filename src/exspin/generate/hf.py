@@ -72,6 +72,7 @@ class HfSampler:
         self.policy = policy
         self.decoding = decoding
         self.guides = guides
+        self.released = 0  # answers so far that could not be held to their database's names
         decode: Any = policy.tokenizer.decode
         self._pieces = Pieces(partial(decode, **_AS_WRITTEN), policy.tokenizer.all_special_ids)
         model: Any = policy.model
@@ -221,10 +222,8 @@ class HfSampler:
                 rows = [rows[slot] for slot in going]
                 tokens = [tokens[slot] for slot in going]
             logits_RV = engine.step(tokens)
-        if guided is not None and guided.released:
-            log.warning(
-                "%d answers of a batch could not be held to the schema's names", guided.released
-            )
+        if guided is not None:
+            self.released += guided.released
         return list(zip(written, ended, strict=True))
 
     def _guided(self, db_ids: Sequence[str]) -> GuidedAnswers | None:

@@ -16,6 +16,7 @@ class ScriptedSampler:
 
     def __init__(self, answers: Answer | Mapping[str, Sequence[str]]) -> None:
         self._answers = answers
+        self.released = 0
 
     def sample(
         self,

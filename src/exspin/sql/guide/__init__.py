@@ -59,7 +59,7 @@ class Guide:
             reading = self._look(text[: glued.start()])
             if reading is None or not reading.unfinished:
                 return False
-        if len(text) - len(bare) > _SPACES or bare[-1:] in ("\t", "\n"):
+        if len(text) - len(bare) > _SPACES or bare[-1:].isspace() or bare[-1:] == "\ufeff":
             return False
         return self._look(text) is not None
 

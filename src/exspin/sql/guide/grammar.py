@@ -10,6 +10,8 @@ DEPTH = 3  # queries inside each other
 NESTED_FUNCTIONS = 2
 CONDITIONS = 8  # in one query
 LIST = 20  # values in parentheses
+NUMBER = 12  # characters of one
+ALIAS = 30  # characters
 LITERAL = 80  # characters of a string
 
 

@@ -6,6 +6,7 @@ from bisect import bisect_left
 
 from exspin.sql.guide.grammar import (
     AGGREGATES,
+    ALIAS,
     CLAUSES,
     COMPARE_BY_WORD,
     COMPARISONS,
@@ -58,7 +59,7 @@ class Place:
             return True
         select, lower = self._select, word.lower()
         if self._wants == "alias" and not self._names_a_table:
-            return True
+            return len(word) <= ALIAS
         if self._wants == "alias" or (self._wants == "tail" and select.nameable):
             if self._aliases_now is None:
                 self._aliases_now = select.possible_aliases()
@@ -78,6 +79,8 @@ class Place:
     def _expected(self) -> set[str]:
         """The words that may come next, aliases apart; in a place for tables or columns also those in quotes."""
         match self._wants:
+            case "value" if self._group is not None and self._group.after == "in":
+                return self._value_keywords()  # a list holds literals
             case "value":
                 functions = FUNCTIONS if self._may_aggregate() else FUNCTIONS - AGGREGATES
                 names = self._select.visible() - self._refused("")

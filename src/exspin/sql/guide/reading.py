@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from exspin.sql.guide.grammar import (
     AGGREGATES,
+    ALIAS,
     ARGUMENTS,
     ARITHMETIC,
     FORCED,
@@ -14,6 +15,7 @@ from exspin.sql.guide.grammar import (
     LEAST_ARGUMENTS,
     LIST,
     LITERAL,
+    NUMBER,
     Paren,
 )
 from exspin.sql.guide.place import Place
@@ -72,9 +74,11 @@ class Reading(Place):
                     self._word(token.text[1:-1].lower(), following, quoted=True)
                 elif not self._begins_quoted(token.text[1:].lower()):
                     raise DeadEndError
+            case "name" if token.text[0] != '"':
+                raise DeadEndError
             case "string" | "name" if wants == "string" and len(token.text) <= LITERAL:
                 self._wants = "operator"
-            case "number" if wants == "number":
+            case "number" if wants == "number" and len(token.text) <= NUMBER:
                 self._wants = "operator"
             # SQLite takes a quoted name that is none for a string.
             case "name" | "string" | "number" if wants == "value" and self._may_be_literal(token):
@@ -85,11 +89,16 @@ class Reading(Place):
         if self._wants == "value":
             self._first = self._before
 
+    @property
+    def _only_names(self) -> bool:
+        """May no value begin with a literal here? ORDER BY 3 would mean the third column."""
+        return self._select.clause in ("on", "group", "order") and self._group is None
+
     def _may_be_literal(self, token: Token) -> bool:
-        if self._select.clause in ("on", "group", "order") and self._group is None:
+        if self._only_names:
             return self._before in ARITHMETIC and token.kind == "number"
         if token.kind == "number":
-            return True
+            return len(token.text) <= NUMBER
         return self._before not in ARITHMETIC and len(token.text) <= LITERAL
 
     def _begins_quoted(self, beginning: str) -> bool:
@@ -158,7 +167,7 @@ class Reading(Place):
             self._select.listed.add((self._select.clause, qualifier, column))
 
     def _alias(self, name: str) -> None:
-        if name.upper() in RESERVED:
+        if name.upper() in RESERVED or len(name) > ALIAS:
             raise DeadEndError
         if self._names_a_table:
             self._select.call(name)
@@ -263,7 +272,7 @@ class Reading(Place):
                 self._wants = "operator" if group else "item"
                 if group is None:
                     self._select.stars.append("")
-            case "-" if wants == "value" and self._select.clause != "on":
+            case "-" if wants == "value" and not self._only_names:
                 self._wants = "number"
             case "!" if computes and self._side == "left" and self._select.clause != "on":
                 self._wants = "equals"  # with the next character it is another token

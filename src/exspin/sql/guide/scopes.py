@@ -131,7 +131,7 @@ class Select:
         """Every name that a value may begin with here, functions apart."""
         plain = self.names.plain
         if self.by_result:
-            return (self.named | self.aliases | self.results) & plain if self.results else set()
+            return self.named | self.aliases | (self.results or set())
         if self.before_from:
             columns = {name for name in plain & self.names.columns if self._may_use(name)}
             tables = self.names.tables.keys()
