@@ -2,16 +2,16 @@
 
 A model writes from left to right, and one invented name costs the whole answer. `Guide.allows` says of the text so far
 whether some ending may still make it one SELECT whose tables, columns and aliases are there; `Guide.complete` whether
-it may end here. Followed are names and their scopes (`scopes.py`) and the order of things (`reading.py`). Types and
-meaning are not looked at.
+it may end here. Followed are names and their scopes (`names.py`, `scopes.py`), what may come next (`grammar.py`,
+`place.py`) and token after token (`reading.py`). Types and meaning are not looked at.
 
 Narrower than SQL on purpose: what is written before FROM must be judged before its tables are known, and a model that
 is kept from an invented name must not escape into something legal that nobody would write. So: one line; an alias is
-T1, T2, … in order, a letter (before FROM one that a word of a table's name begins with), the first two letters of a
-table or all its initials; the first table holds one of the columns named without a table; tables are joined by JOIN …
-ON, without subqueries; conditions compare and stand only in WHERE, ON and HAVING; no column is listed twice or
-compared with itself; no WITH, CASE, CAST, windows, parameters or comments, and few functions. Of the gold queries of Spider
-and of the built-in example 97 of 100 are inside (docs/method.md). Standard library only.
+T1, T2, … in order, a letter (before FROM one that is in a table's name), the first two letters of a table or all its
+initials; the first table holds one of the columns named without a table; tables are joined by JOIN … ON, without
+subqueries; conditions compare and stand only in WHERE, ON and HAVING; no column is listed twice or compared with itself;
+no rows of values, WITH, CASE, CAST, windows, parameters or comments, and few functions. Of the gold queries of Spider and of
+the built-in example at least 97 of 100 are inside (docs/method.md). Standard library only.
 """
 
 from __future__ import annotations
@@ -35,9 +35,8 @@ class Guide:
     def __init__(self, schema: Schema) -> None:
         self._names = Names(schema)
         self._start = Reading(self._names)
-        self._read: dict[
-            str, tuple[Reading, Reading] | None
-        ] = {}  # without its last token, with it
+        # Each text without its last token, and with it.
+        self._read: dict[str, tuple[Reading, Reading] | None] = {}
 
     def allows(self, text: str) -> bool:
         """Can some ending make this a query whose names all exist?"""

@@ -26,10 +26,10 @@ from exspin.sql.guide.scopes import Select
 class Place:
     """What is known after some complete tokens.
 
-    `wants` is what the next token must be: value, operator (whatever may follow a value), table, tail (what may follow a
-    table), item (what may follow a whole column of the result), direction (what may follow ASC), alias, dot, column (after the dot), open (a parenthesis), string, number, equals
-    (the rest of !=) or word (one of `words`). `side` says where in a condition we are: left or right of what compares, or
-    "" outside conditions.
+    `_wants` is what the next token must be: value, operator (whatever may follow a value), table, tail (what may follow
+    a table), item (what may follow a whole column of the result), direction (what may follow ASC), alias, dot, column
+    (after the dot), open (a parenthesis), string, number, equals (the rest of !=) or word (one of `_words`). `_side` says
+    where in a condition we are: left or right of what compares, or "" outside conditions.
     """
 
     def __init__(self, names: Names) -> None:

@@ -49,7 +49,6 @@ class Reading(Place):
 
     def copy(self) -> Reading:
         other = copy(self)
-        other._words_now = other._aliases_now = None
         made: dict[int, Select] = {}
         other._select = self._select.copy(made)
         other._parens = [replace(paren, select=made[id(paren.select)]) for paren in self._parens]
