@@ -1,4 +1,4 @@
-"""Other words for what tables hold: countries by the adjective ("French singers": France), sexes by their letter.
+"""Other words for what tables hold: countries by the adjective ("French singers": France), states and sexes by their letters.
 
 A regular ending is taken off by rule (Asian: Asia, Brazilian: Brazil, Italian: Italy, engineering: engineer); the rest is
 listed. What no value is called costs a lookup and shows nothing.
@@ -20,17 +20,49 @@ us united states,usa,u.s.a.,united states of america;usa united states,us,united
 america usa,us,united states,united states of america;united kingdom uk,great britain;great britain uk,united kingdom
 european europe;new zealander new zealand;argentinian argentina;yemeni yemen;kuwaiti kuwait;qatari qatar;omani oman
 female f,woman;females f;woman f,female;women f,female;male m,man;males m;man m,male;men m,male
+la los angeles;l.a. los angeles;nyc new york,new york city;dc washington,district of columbia;sf san francisco
 """
-_WHOLE = ("united states", "united kingdom", "great britain", "south african", "south korean", "new zealander")
+_STATES = """
+alabama al;alaska ak;arizona az;arkansas ar;california ca;colorado co;connecticut ct;delaware de;florida fl;georgia ga
+hawaii hi;idaho id;illinois il;indiana in;iowa ia;kansas ks;kentucky ky;louisiana la;maine me;maryland md;massachusetts ma
+michigan mi;minnesota mn;mississippi ms;missouri mo;montana mt;nebraska ne;nevada nv;new hampshire nh;new jersey nj
+new mexico nm;new york ny;north carolina nc;north dakota nd;ohio oh;oklahoma ok;oregon or;pennsylvania pa;rhode island ri
+south carolina sc;south dakota sd;tennessee tn;texas tx;utah ut;vermont vt;virginia va;washington wa;west virginia wv
+wisconsin wi;wyoming wy
+"""
+_WHOLE = (
+    "united states",
+    "united kingdom",
+    "great britain",
+    "south african",
+    "south korean",
+    "new zealander",
+)
 
 
 def _read() -> dict[str, tuple[str, ...]]:
-    found = {}
+    found: dict[str, tuple[str, ...]] = {}
     for entry in _LISTED.replace("\n", ";").split(";"):
-        if not entry:
-            continue
-        word = next((w for w in _WHOLE if entry.startswith(w + " ")), entry.partition(" ")[0])
-        found[word] = tuple(entry[len(word) + 1 :].split(","))
+        if entry:
+            word = next((w for w in _WHOLE if entry.startswith(w + " ")), entry.partition(" ")[0])
+            found[word] = tuple(entry[len(word) + 1 :].split(","))
+    for entry in _STATES.replace("\n", ";").split(";"):
+        if entry:
+            name, _, letters = entry.rpartition(" ")
+            found[name] = (letters, *found.get(name, ()))
+            if letters not in (
+                "in",
+                "or",
+                "me",
+                "hi",
+                "id",
+                "la",
+                "ma",
+                "pa",
+                "oh",
+                "ok",
+            ):  # also words
+                found[letters] = (name, *found.get(letters, ()))
     return found
 
 

@@ -17,6 +17,7 @@ WORD = re.compile(
     rf"\d{{1,3}}(?:,\d{{3}})+(?![\d,])(?:\.\d+)?|\d+(?:\.\d+)?|[{_CJK}]|[^\W\d_{_CJK}]+"
 )
 words = WORD.findall
+KEY_WORDS = 12  # a text of more words has no key
 NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?")
 
 _DOUBLED = re.compile(r"(.)\1+")
@@ -30,7 +31,9 @@ def fold(word: str) -> str:
             number = number.rstrip("0").rstrip(".")
         return number
     if not word.isascii():
-        word = "".join(c for c in unicodedata.normalize("NFKD", word) if not unicodedata.combining(c))
+        word = "".join(
+            c for c in unicodedata.normalize("NFKD", word) if not unicodedata.combining(c)
+        )
     word = word.casefold()
     if len(word) > 3 and word[-1] == "s":
         word = _singular(word)
@@ -61,13 +64,13 @@ def _number(text: str) -> tuple[bool, str]:
 
 # --- dates ------------------------------------------------------------------------------------------------------------
 
+_MONTH_NAMES = """
+jan january;feb february;mar march;apr april;may;jun june;jul july;aug august;sep sept september;oct october;nov november
+dec december
+"""
 _MONTHS = {
     name: number
-    for number, names in enumerate(
-        "jan january;feb february;mar march;apr april;may;jun june;jul july;aug august;sep sept september;"
-        "oct october;nov november;dec december".split(";"),
-        1,
-    )
+    for number, names in enumerate(_MONTH_NAMES.strip().replace("\n", ";").split(";"), 1)
     for name in names.split()
 }
 _MONTH = "(?P<month>" + "|".join(sorted(_MONTHS, key=len, reverse=True)) + r")\b\.?"

@@ -23,7 +23,19 @@ from exspin.sql.tokens import significant
 _MAX_CHARS = 20_000  # as for hardness: the parser's time and stack are not bounded
 _MAX_DEPTH = 60
 _SPELLINGS = 256
-_COMPARES = (exp.EQ, exp.NEQ, exp.In, exp.Like, exp.ILike, exp.Is, exp.Between, exp.GT, exp.GTE, exp.LT, exp.LTE)
+_COMPARES = (
+    exp.EQ,
+    exp.NEQ,
+    exp.In,
+    exp.Like,
+    exp.ILike,
+    exp.Is,
+    exp.Between,
+    exp.GT,
+    exp.GTE,
+    exp.LT,
+    exp.LTE,
+)
 _DIALECTS = {"sqlite": "sqlite", "duckdb": "duckdb", "postgresql": "postgres", "mysql": "mysql"}
 
 
@@ -110,7 +122,8 @@ def value_recall(
             if here:
                 literals_found += 1
                 in_column += any(
-                    not literal.column or hint.column.lower() == literal.column.lower() for hint in here
+                    not literal.column or hint.column.lower() == literal.column.lower()
+                    for hint in here
                 )
             else:
                 all_found = False
@@ -118,7 +131,15 @@ def value_recall(
         golds += held
         found += held and all_found
     return ValueRecall(
-        n, golds, found, literals, literals_found, in_column, shown / n if n else 0.0, unparsed, tuple(missed)
+        n,
+        golds,
+        found,
+        literals,
+        literals_found,
+        in_column,
+        shown / n if n else 0.0,
+        unparsed,
+        tuple(missed),
     )
 
 
@@ -153,7 +174,7 @@ def literals_of(sql: str, columns: set[str], dialect: str = "sqlite") -> list[Li
         return None
 
 
-def _read(tree: exp.Expression, columns: set[str]) -> Iterator[Literal]:
+def _read(tree: exp.Expr, columns: set[str]) -> Iterator[Literal]:
     for node in tree.find_all(exp.Literal, exp.Column):
         text = _text(node, columns)
         compared = node.parent
@@ -173,7 +194,7 @@ def _read(tree: exp.Expression, columns: set[str]) -> Iterator[Literal]:
             yield Literal(text, sides[0].name if direct else "")
 
 
-def _text(node: exp.Expression, columns: set[str]) -> str | None:
+def _text(node: exp.Expr, columns: set[str]) -> str | None:
     if isinstance(node, exp.Literal):
         return node.this if node.is_string else None
     name = node.this if isinstance(node, exp.Column) else None

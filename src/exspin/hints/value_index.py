@@ -20,7 +20,7 @@ import shutil
 import zlib
 from array import array
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exspin.errors import DatabaseError, DataError
-from exspin.hints.folding import dates, fold, words
-from exspin.ledger import digest_file, digest_json, read_json, sync_directory, unwritable, write_json
+from exspin.hints.folding import KEY_WORDS, dates, fold, words
+from exspin.ledger import (
+    digest_file,
+    digest_json,
+    read_json,
+    sync_directory,
+    unwritable,
+    write_json,
+)
 from exspin.progress import Progress, Silent
 from exspin.sql.distinct import LONGEST, Unread, ValueReader
 
@@ -38,7 +45,6 @@ VERSION = 1
 COLUMN_VALUES = 5_000_000  # kept of one column
 DATABASE_VALUES = 10_000_000  # kept of all
 COUNTED = 1_000_000  # further values of a column are counted up to here
-KEY_WORDS = 16  # a value of more words has no key
 DATABASE_POSTINGS = 40_000_000  # then further values are found as a whole only
 _CHUNK = 1_000_000
 _MEMO = 500_000  # folded words remembered while an index is built
@@ -80,7 +86,9 @@ class ColumnCount:
         ]
         if self.unread:
             parts.append(f"the rest unread ({self.unread})")
-        return f"{self.table}.{self.column}: {self.values:,} values kept; left out: {', '.join(parts)}"
+        return (
+            f"{self.table}.{self.column}: {self.values:,} values kept; left out: {', '.join(parts)}"
+        )
 
     @property
     def whole(self) -> bool:
@@ -179,7 +187,10 @@ def open_index(reader: ValueReader, cache: Path, progress: Progress | None = Non
             if (found := _load(place, digest)) is not None:  # another process was faster
                 return found
             aside = cache / f"{name}.building"
-            for left in (aside, place):  # of a process that was killed; damaged, or of another version
+            for left in (
+                aside,
+                place,
+            ):  # of a process that was killed; damaged, or of another version
                 if left.exists():
                     shutil.rmtree(left)
             aside.mkdir()
@@ -197,7 +208,9 @@ def open_index(reader: ValueReader, cache: Path, progress: Progress | None = Non
         raise unwritable(cache, error) from error
     found = _load(place, digest)
     if found is None:
-        raise DataError(f"{place}: cannot be read back; the disk may be damaged, choose another cache")
+        raise DataError(
+            f"{place}: cannot be read back; the disk may be damaged, choose another cache"
+        )
     return found
 
 
@@ -227,8 +240,9 @@ def _load(place: Path, digest: str) -> ValueIndex | None:
 
 
 def _read_array(path: Path) -> NDArray[Any]:
-    mode = "r" if path.stat().st_size > _MAPPED else None
-    return np.load(path, mmap_mode=mode, allow_pickle=False)  # type: ignore[no-any-return]
+    mapped = path.stat().st_size > _MAPPED
+    found: NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    return found
 
 
 def _read_texts(path: Path) -> mmap.mmap | bytes:
@@ -255,6 +269,9 @@ class _Pairs:
         self.count += len(self._pending)
         self._pending.tofile(self._file)
         del self._pending[:]
+
+    def close(self) -> None:
+        self._file.close()
 
     def flush_if_full(self) -> None:
         if len(self._pending) >= _CHUNK:
@@ -285,6 +302,11 @@ class _Builder:
         self._postings = _Pairs(place / "postings.raw")
         self._folded: dict[str, str] = {}
         self._hashes: dict[str, int] = {}
+
+    def close(self) -> None:
+        self._texts.close()
+        self._keys.close()
+        self._postings.close()
 
     def add_column(self, reader: ValueReader, table: str, column: str) -> None:
         room = min(COLUMN_VALUES, DATABASE_VALUES - self.count)
@@ -323,7 +345,9 @@ class _Builder:
                     hashes.clear()
                 parts = [self._fold(word) for word in found]
             if len(parts) <= KEY_WORDS:
-                self._keys.add(zlib.crc32("".join(parts).encode("utf-8", "surrogatepass")) << 32 | value)
+                self._keys.add(
+                    zlib.crc32("".join(parts).encode("utf-8", "surrogatepass")) << 32 | value
+                )
             if len(parts) > 1:
                 self.many_words += min(len(parts), 255)
                 if self._postings.count < DATABASE_POSTINGS:
@@ -369,13 +393,13 @@ class _Builder:
 
 def build(reader: ValueReader, place: Path, digest: str, progress: Progress) -> None:
     """Write the index of all values into an empty directory, and to `progress` what was left out."""
-    builder = _Builder(place)
-    columns = reader.columns()
-    with progress.bar("values", len(columns)) as advance:
-        for table, column in columns:
-            builder.add_column(reader, table, column)
-            advance(1)
-    builder.finish()
+    with closing(_Builder(place)) as builder:
+        columns = reader.columns()
+        with progress.bar("values", len(columns)) as advance:
+            for table, column in columns:
+                builder.add_column(reader, table, column)
+                advance(1)
+        builder.finish()
     files = ["texts.bin", *(f"{name}.npy" for name in _ARRAYS)]
     for name in files:
         with (place / name).open("rb") as file:
@@ -393,4 +417,3 @@ def build(reader: ValueReader, place: Path, digest: str, progress: Progress) -> 
             progress.say(str(count))
     if builder.unranked:
         progress.say(f"{builder.unranked:,} values of several words are found as a whole only")
-
