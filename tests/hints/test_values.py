@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import multiprocessing
 import os
@@ -17,8 +18,10 @@ import yaml
 from exspin.data import load
 from exspin.errors import DatabaseError, RunError
 from exspin.hints import value_index
+from exspin.hints.folding import dates, fold, words
 from exspin.hints.literals import Literal, literals_of, value_recall
 from exspin.hints.values import ValueHint, Values, open_values
+from exspin.ledger import digest_json
 from exspin.records import Database, Example
 from exspin.sql import distinct
 from exspin.sql.distinct import LONGEST, Unread
@@ -294,6 +297,29 @@ def test_processes_that_build_at_once_all_get_it(tmp_path: Path) -> None:
         job = (str(database.path), str(tmp_path / "c"))
         assert pool.starmap(_open_in_process, [job] * 3) == [expected] * 3
     assert len([path for path in (tmp_path / "c").iterdir() if path.is_dir()]) == 1
+
+
+def test_another_folding_needs_another_version(opened: Values) -> None:
+    """Indexes made before hold hashes of the old one. When this fails, raise VERSION and write the new pair here."""
+    texts = [opened.index.text(value) for value in range(len(opened.index))]
+    keys = [[[fold(word) for word in words(text)], [*dates(text)]] for text in texts]
+    assert (value_index.VERSION, digest_json(keys)[:12]) == (1, "6802dfa39d46")
+
+
+def test_who_comes_second_waits_for_the_first(tmp_path: Path, builds: list[str]) -> None:
+    database = make(tmp_path / "db.sqlite", APPLE)
+    open_values(database, tmp_path / "c")
+    (place,) = (path for path in (tmp_path / "c").iterdir() if path.is_dir())
+    place.rename(tmp_path / "ready")
+    with place.with_suffix(".lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as a process does that builds
+        second = threading.Thread(target=open_values, args=(database, tmp_path / "c"))
+        second.start()
+        second.join(0.3)
+        assert second.is_alive()
+        (tmp_path / "ready").rename(place)
+    second.join()
+    assert len(builds) == 1
 
 
 def test_a_build_that_fails_leaves_no_index(

@@ -19,7 +19,7 @@ welsh wales;american united states,united states of america,usa,us,america;unite
 us united states,usa,u.s.a.,united states of america;usa united states,us,united states of america;uk united kingdom
 america usa,us,united states,united states of america;united kingdom uk,great britain;great britain uk,united kingdom
 european europe;new zealander new zealand;argentinian argentina;yemeni yemen;kuwaiti kuwait;qatari qatar;omani oman
-female f,woman;females f;woman f,female;women f,female;male m,man;males m;man m,male;men m,male
+female f,woman;females f;girl f,female;girls f,female;boy m,male;boys m,male;woman f,female;women f,female;male m,man;males m;man m,male;men m,male
 la los angeles;l.a. los angeles;nyc new york,new york city;dc washington,district of columbia;sf san francisco
 """
 _STATES = """

@@ -35,14 +35,15 @@ def fold(word: str) -> str:
             c for c in unicodedata.normalize("NFKD", word) if not unicodedata.combining(c)
         )
     word = word.casefold()
-    if len(word) > 3 and word[-1] == "s":
-        word = _singular(word)
+    if len(word) > 3:
+        if word[-1] == "s":
+            word = _singular(word)
+        if word[-2:] == "ie":  # goalies and comedies lose theirs alike
+            word = word[:-2] + "y"
     return _DOUBLED.sub(r"\1", word) or "_"
 
 
 def _singular(word: str) -> str:
-    if word.endswith("ies") and len(word) > 4:
-        return word[:-3] + "y"
     if word.endswith(("sses", "xes", "ches", "shes", "zes")):
         return word[:-2]
     if word.endswith(("ss", "us", "is")):
@@ -84,13 +85,23 @@ _DATES = [
         rf"(?<!\d)(?P<d>\d{{1,2}})(?:st|nd|rd|th)?(?:\s+of)?[\s-]*{_MONTH}[\s,-]*(?P<y>\d{{4}})(?!\d)",
     )
 ]
-_MAYBE_DATE = re.compile(r"\d{4}").search
+_MAYBE_DATE = re.compile(
+    r"\d[-/.]\d\d?[-/.]\d|(?<!\d)(?:19|20)\d{6}(?!\d)"
+    r"|(?<![^\W\d_])(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*.{0,7}\d{4}",
+    re.IGNORECASE,
+).search
+_ANY_DIGIT = re.compile(r"\d").search
 MOST_DATES = 20  # of one text
+
+
+def may_hold_date(text: str) -> bool:
+    """One look instead of five, since nearly no text holds a date."""
+    return _ANY_DIGIT(text) is not None and _MAYBE_DATE(text) is not None
 
 
 def dates(text: str) -> Iterator[tuple[int, int, str]]:
     """Every date in a text as (start, end, key). Where day and month cannot be told apart, both readings."""
-    if not _MAYBE_DATE(text):
+    if not may_hold_date(text):
         return
     found = 0
     for pattern in _DATES:

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exspin.errors import DatabaseError, DataError
-from exspin.hints.folding import KEY_WORDS, dates, fold, words
+from exspin.hints.folding import KEY_WORDS, dates, fold, may_hold_date, words
 from exspin.ledger import (
     digest_file,
     digest_json,
@@ -41,7 +41,7 @@ from exspin.ledger import (
 from exspin.progress import Progress, Silent
 from exspin.sql.distinct import LONGEST, Unread, ValueReader
 
-VERSION = 1
+VERSION = 1  # of the arrays and of what folding.py makes of a text, since hashes of that are kept
 COLUMN_VALUES = 5_000_000  # kept of one column
 DATABASE_VALUES = 10_000_000  # kept of all
 COUNTED = 1_000_000  # further values of a column are counted up to here
@@ -311,63 +311,72 @@ class _Builder:
     def add_column(self, reader: ValueReader, table: str, column: str) -> None:
         room = min(COLUMN_VALUES, DATABASE_VALUES - self.count)
         first, long, odd, over, unread = self.count, 0, 0, 0, ""
-        values = reader.distinct_values(table, column, room + COUNTED)
+        last, add = first + room, self._add
         try:
-            for text in values:
+            for text in reader.distinct_values(table, column, room + COUNTED):
                 if len(text) > LONGEST:
                     long += 1
                 elif not text.isprintable():
                     odd += 1
-                elif self.count - first >= room:
+                elif self.count >= last:
                     over += 1
                 elif text:
-                    self._add(text)
+                    add(text)
         except Unread as error:
             unread = str(error)
         kept = self.count - first
         self.columns.append(ColumnCount(table, column, kept, long, odd, over, unread))
 
     def _add(self, text: str) -> None:
+        """One value. Runs millions of times, so the usual case makes few calls."""
         value = self.count
-        self.count += 1
+        self.count = value + 1
         raw = text.encode()
         self._texts.write(raw)
         self._sizes.append(len(raw))
-        folded, hashes = self._folded, self._hashes
         found = words(text)
-        self._lengths.append(min(len(found), 255))
-        if found:
-            try:
-                parts = [folded[word] for word in found]
-            except KeyError:
-                if len(folded) >= _MEMO:
-                    folded.clear()
-                    hashes.clear()
-                parts = [self._fold(word) for word in found]
-            if len(parts) <= KEY_WORDS:
-                self._keys.add(
-                    zlib.crc32("".join(parts).encode("utf-8", "surrogatepass")) << 32 | value
-                )
-            if len(parts) > 1:
-                self.many_words += min(len(parts), 255)
-                if self._postings.count < DATABASE_POSTINGS:
-                    add = self._postings.add
-                    for part in set(parts):
-                        add(hashes[part] << 32 | value)
-                    self._postings.flush_if_full()
-                else:
-                    self.unranked += 1
-            if 6 <= len(text) <= 40:
-                for _, _, key in dates(text):
-                    self._keys.add(hash_of(key) << 32 | value)
-        self._keys.flush_if_full()
+        count = len(found)
+        self._lengths.append(count if count < 255 else 255)
+        if not found:
+            return
+        folded, hashes = self._folded, self._hashes
+        try:
+            parts = [folded[word] for word in found]
+        except KeyError:
+            parts = self._fold(found)
+        if count == 1:
+            self._keys.add(hashes[parts[0]] << 32 | value)
+        else:
+            if count <= KEY_WORDS:
+                key = "".join(parts).encode("utf-8", "surrogatepass")
+                self._keys.add(zlib.crc32(key) << 32 | value)
+            self.many_words += count if count < 255 else 255
+            if self._postings.count < DATABASE_POSTINGS:
+                add = self._postings.add
+                for part in set(parts):
+                    add(hashes[part] << 32 | value)
+            else:
+                self.unranked += 1
+        dated = (
+            3 <= count <= 10 if count > 1 else len(text) == 8
+        )  # 1990-11-05 and 5 Nov 1990; 19901105
+        if dated and len(text) <= 40 and may_hold_date(text):
+            for _, _, key_of_date in dates(text):
+                self._keys.add(hash_of(key_of_date) << 32 | value)
+        if not value & 1023:
+            self._keys.flush_if_full()
+            self._postings.flush_if_full()
 
-    def _fold(self, word: str) -> str:
-        if word in self._folded:
-            return self._folded[word]
-        result = self._folded[word] = fold(word)
-        self._hashes[result] = hash_of(result)
-        return result
+    def _fold(self, found: list[str]) -> list[str]:
+        """Fold all words of one value, and remember them."""
+        if len(self._folded) >= _MEMO:
+            self._folded.clear()
+            self._hashes.clear()
+        parts = [fold(word) for word in found]
+        self._folded.update(zip(found, parts, strict=True))
+        for part in parts:
+            self._hashes[part] = hash_of(part)
+        return parts
 
     def finish(self) -> None:
         self._texts.close()
