@@ -1,5 +1,5 @@
 """Schema hints: what of a database a question needs.
 
-The place for linking (the tables and columns a question is about), values (cells the question mentions) and shots
-(similar solved questions). Nothing lives here yet; prompts show the whole schema until it does.
+`values`: the cells that a question mentions. The place for linking too (the tables and columns a question is about) and for
+shots (similar solved questions).
 """

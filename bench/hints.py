@@ -1,0 +1,223 @@
+"""How fast hints are made, by part: `python bench/hints.py values`.
+
+    python bench/hints.py values --json
+    python bench/hints.py values --json --peer
+
+`values`: recall and speed of value retrieval on Spider dev (below `$EXSPIN_DATA`), one process, index built before; then
+a database of five million distinct values (names, addresses, mail addresses, numbers, dates) made in a temporary folder:
+the time and the memory its index takes in a process of its own, and lookups in it, cold (pages of the index not yet in
+memory of that process) and warm. `--peer` gives the same texts to bm25s: time and memory of its index, and of
+retrieving 100 values for a question.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import resource
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from exspin.data import load
+from exspin.hints.literals import value_recall
+from exspin.hints.values import open_values
+from exspin.records import Database
+
+PEOPLE = 1_240_000  # five million distinct values
+_SYLLABLES = "ka ro mi ten sol ber lin dra von pi chu ne gar tol wes ham bri fo lu set"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parts = parser.add_subparsers(dest="part", required=True)
+    values = parts.add_parser("values")
+    values.add_argument("--data", type=Path, default=os.environ.get("EXSPIN_DATA"))
+    values.add_argument("--people", type=int, default=PEOPLE, help="rows of the large database")
+    values.add_argument("--peer", action="store_true", help="measure bm25s too")
+    values.add_argument("--json", action="store_true")
+    values.add_argument(
+        "--in-process", nargs=3, metavar=("WHAT", "DATABASE", "CACHE"), help="for itself"
+    )
+    given = parser.parse_args()
+    if given.in_process:
+        what, database, cache = given.in_process
+        measure = {"index": index_large, "bm25s": index_with_bm25s}[what]
+        print(json.dumps(measure(Path(database), Path(cache))))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        found = {
+            "spider_dev": spider_dev(Path(given.data), Path(folder)) if given.data else None,
+            "large": large(given.people, Path(folder), given.peer),
+        }
+    print(json.dumps(found, indent=None if given.json else 2))
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+def spider_dev(data: Path, folder: Path) -> dict[str, Any]:
+    split = load(f"spider:{data / 'spider'}", "dev")
+    begun = time.perf_counter()
+    opened = {name: open_values(db, folder / "cache") for name, db in split.databases.items()}
+    building = time.perf_counter() - begun
+    asked = [(opened[e.db_id], e.question) for e in split.examples if e.db_id in opened]
+    rates = []
+    for _ in range(5):
+        begun = time.perf_counter()
+        for values, question in asked:
+            values.find(question)
+        rates.append(len(asked) / (time.perf_counter() - begun))
+    recall = value_recall(split.examples, split.databases, values_of=lambda db: opened[db.db_id])
+    return {
+        "questions": len(asked),
+        "golds": recall.golds,
+        "value_recall": recall.recall,
+        "literals": recall.literals,
+        "literals_found": recall.literals_found,
+        "in_column": recall.in_column,
+        "values_per_prompt": recall.shown,
+        "questions_per_s": {
+            "median": statistics.median(rates),
+            "low": min(rates),
+            "high": max(rates),
+        },
+        "building_s": building,
+        "databases": len(opened),
+    }
+
+
+def large(people: int, folder: Path, peer: bool) -> dict[str, Any]:
+    path = folder / "large.sqlite"
+    make_large(path, people)
+    found = {"file_mb": path.stat().st_size / 1e6, "index": _alone("index", path, folder / "cache")}
+    if peer:
+        found["bm25s"] = _alone("bm25s", path, folder / "cache")
+    return found
+
+
+def _alone(what: str, database: Path, cache: Path) -> Any:
+    """In a process of its own, whose memory is then that of the work."""
+    command = [sys.executable, __file__, "values", "--in-process", what, str(database), str(cache)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def make_large(path: Path, people: int) -> None:
+    rng, syllables = random.Random(5), _SYLLABLES.split()
+    names = [
+        "".join(rng.choice(syllables) for _ in range(rng.randint(2, 4))).capitalize()
+        for _ in range(60_000)
+    ]
+
+    def rows() -> Iterator[tuple[int, str, str, str, str]]:
+        for i in range(people):
+            first, middle, last = rng.choice(names), rng.choice(names), rng.choice(names)
+            yield (
+                i,
+                f"{first} {middle} {last}",
+                f"{rng.randint(1, 9999)} {rng.choice(names)} Street, {rng.choice(names)}",
+                f"{first.lower()}{i}@example.org",
+                f"{rng.randint(1900, 2020)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}",
+            )
+
+    connection = sqlite3.connect(path)
+    connection.execute(
+        "CREATE TABLE person (id INTEGER PRIMARY KEY, full_name TEXT, address TEXT, email TEXT, born TEXT)"
+    )
+    connection.executemany("INSERT INTO person VALUES (?, ?, ?, ?, ?)", rows())
+    connection.commit()
+    connection.close()
+
+
+def index_large(path: Path, cache: Path) -> dict[str, Any]:
+    database = Database.sqlite("large", path)
+    begun, used = time.perf_counter(), _processor_s()
+    values = open_values(database, cache)
+    building, used = time.perf_counter() - begun, _processor_s() - used
+    peak = _peak_mb()
+    begun = time.perf_counter()
+    values = open_values(database, cache)
+    opening = time.perf_counter() - begun
+    rng = random.Random(7)
+    mentioned = [values.index.text(rng.randrange(len(values.index))) for _ in range(200)]
+    questions = [
+        f"Who of the people called {text.lower()} lives in Main Street?" for text in mentioned
+    ]
+    times: list[list[float]] = [[], []]
+    found = 0
+    for run in times:
+        for question, text in zip(questions, mentioned, strict=True):
+            begun = time.perf_counter()
+            hints = values.find(question)
+            run.append(1000 * (time.perf_counter() - begun))
+            found += any(hint.value == text for hint in hints)
+    return {
+        "distinct_values": len(values.index),
+        "building_s": building,
+        "building_processor_s": used,
+        "peak_mb": peak,
+        "index_mb": sum(f.stat().st_size for f in cache.rglob("*") if f.is_file()) / 1e6,
+        "opening_s": opening,
+        "lookup_ms_first": _spread(times[0]),
+        "lookup_ms_again": _spread(times[1]),
+        "found": found / 400,
+    }
+
+
+def index_with_bm25s(path: Path, cache: Path) -> dict[str, Any]:
+    import bm25s
+
+    index = open_values(Database.sqlite("large", path), cache).index
+    texts = [index.text(i) for i in range(len(index))]
+    before = _peak_mb()
+    begun = time.perf_counter()
+    peer = bm25s.BM25()
+    peer.index(bm25s.tokenize(texts, stopwords=None, show_progress=False), show_progress=False)
+    building = time.perf_counter() - begun
+    rng = random.Random(7)
+    times = []
+    for _ in range(20):
+        question = f"Who of the people called {texts[rng.randrange(len(texts))].lower()} lives in Main Street?"
+        begun = time.perf_counter()
+        asked = bm25s.tokenize([question], stopwords=None, return_ids=False, show_progress=False)
+        peer.retrieve(asked, k=100, show_progress=False)
+        times.append(1000 * (time.perf_counter() - begun))
+    return {
+        "distinct_values": len(texts),
+        "building_s": building,
+        "peak_mb": _peak_mb(),
+        "texts_mb": before,
+        "lookup_ms": _spread(times),
+    }
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    ordered = sorted(values)
+    return {
+        "median": statistics.median(ordered),
+        "p95": ordered[int(0.95 * len(ordered))],
+        "high": ordered[-1],
+    }
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
+def _processor_s() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+if __name__ == "__main__":
+    main()
