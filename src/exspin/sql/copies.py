@@ -1,0 +1,199 @@
+"""Perturbed copies of a database, made once and kept: same schema, other rows.
+
+Two queries that agree on one small database may agree by accident: the one filter that is missing would have removed
+nothing, the two columns hold the same values. On copies with other rows (`perturb.py` says which) they part. The idea of
+judging on many variants of a database is test-suite accuracy (Zhong, Yu and Klein 2020, arXiv 2010.02840); the generator
+is our own.
+
+A copy depends on the database's content, the seed, its number and what the golds of the database mention, and is
+byte-identical for the same of these. It lies in a cache directory under a digest of them, never beside the user's data,
+and is written whole or not at all. Building runs in a process of its own (`copying.py`) with bounds on rows, memory,
+file size and time; a database that cannot be copied is answered with the reason. SQLite alone.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from exspin.errors import ConfigError
+from exspin.ledger import digest_file, digest_json, read_json, unwritable, write_json
+from exspin.records import SQLITE_PREFIX, Database
+from exspin.sql.mentions import Mentions, read_mentions
+
+GENERATOR = 1  # another number for other copies from the same inputs
+MOST_COPIES = 100
+BUILD_S = 60.0  # for all copies of one database; more for more than ten
+MEMORY_MB = 1024  # of the building process
+_PACKAGE_ROOT = str(Path(__file__).parents[2])
+_BUILD = "import sys; sys.path.insert(0, sys.argv[1]); from exspin.sql.copying import main; main()"
+
+
+@dataclass(frozen=True, slots=True)
+class CopySet:
+    """The copies of one database. `refused` says why there are none; then `databases` is empty."""
+
+    databases: tuple[Database, ...] = ()
+    tables: tuple[str, ...] = ()
+    refused: str = ""
+
+
+def check_engine(databases: Iterable[Database]) -> None:
+    """Raises `ConfigError` for a database that is no SQLite file: copies of others are not made."""
+    for database in databases:
+        if not database.url.startswith(SQLITE_PREFIX):
+            engine = database.url.partition(":")[0]
+            raise ConfigError(
+                f"copies: database {database.db_id!r} is on {engine}, and copies are made of SQLite files only; "
+                "set copies to 0"
+            )
+
+
+def make_copies(
+    databases: Mapping[str, Database],
+    golds: Mapping[str, Sequence[str]],
+    count: int,
+    cache: Path,
+    *,
+    seed: int = 0,
+    ties: bool = False,
+    workers: int = 2,
+    build_s: float = BUILD_S,
+) -> dict[str, CopySet]:
+    """`count` copies of every database, by db_id, from the cache or new. `golds`: by db_id, what asks the database.
+
+    With `ties`, the largest and smallest values of a column may occur twice in a copy though they do not in the
+    original. Raises `ConfigError` for a database that is not SQLite and `RunError` where the cache cannot be written.
+    """
+    check_engine(databases.values())
+    waiting = deque(
+        _Build(database, read_mentions(golds.get(name, ())), count, cache, seed, ties, build_s)
+        for name, database in databases.items()
+    )
+    found: dict[str, CopySet] = {}
+    running: deque[_Build] = deque()
+    try:
+        while waiting or running:
+            while waiting and len(running) < max(1, workers):
+                build = waiting.popleft()
+                build.start()
+                running.append(build)
+            first = running.popleft()
+            found[first.database.db_id] = first.finish()
+    finally:
+        for build in running:
+            build.kill()
+    return found
+
+
+class _Build:
+    """The copies of one database, on their way."""
+
+    def __init__(
+        self,
+        database: Database,
+        mentions: Mentions,
+        count: int,
+        cache: Path,
+        seed: int,
+        ties: bool,
+        build_s: float,
+    ) -> None:
+        self.database = database
+        content = digest_file(database.path)
+        key = digest_json([GENERATOR, content, seed, ties, mentions.to_json()])
+        self.folder = cache / key[:32]
+        self.count = count
+        self._message = {
+            "original": str(database.path.absolute()),
+            "folder": str(self.folder.absolute()),
+            "seed": seed,
+            "ties": ties,
+            "mentions": mentions.to_json(),
+            "memory_mb": MEMORY_MB,
+        }
+        self._build_s = build_s * max(1.0, count / 10)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._deadline = 0.0
+
+    def start(self) -> None:
+        """Begin to build what is not there yet."""
+        missing = [number for number in range(self.count) if not self._whole(number)]
+        if not missing:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(self.folder, error) from error
+        self._deadline = time.monotonic() + self._build_s
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-c", _BUILD, _PACKAGE_ROOT],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        assert self._process.stdin
+        with suppress(BrokenPipeError):  # it died at once: `finish` meets its exit code
+            self._process.stdin.write(json.dumps({**self._message, "numbers": missing}).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def finish(self) -> CopySet:
+        """Wait for the building process and give what there is."""
+        refused = self._wait() if self._process else ""
+        if refused:
+            return CopySet(refused=refused)
+        records = [read_json(self._record(number)) for number in range(self.count)]
+        return CopySet(
+            tuple(
+                Database.sqlite(f"{self.database.db_id}, copy {number}", self._path(number))
+                for number in range(self.count)
+            ),
+            tuple(records[0]["tables"]) if records else (),
+        )
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+
+    def _wait(self) -> str:
+        """Record each copy that was made; says why not all were."""
+        assert self._process
+        try:
+            output, _ = self._process.communicate(timeout=max(0.0, self._deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            output, _ = self._process.communicate()
+            refused = f"not built within {self._build_s:g} s"
+        else:
+            code = self._process.returncode
+            refused = "" if code == 0 else f"the building process ended with exit code {code}"
+        for line in output.splitlines():
+            answer = json.loads(line)
+            if "refused" in answer:
+                refused = answer["refused"]
+            elif "unwritable" in answer:
+                raise unwritable(self.folder, OSError(*answer["unwritable"]))
+            else:
+                write_json(self._record(answer["number"]), answer)
+        return refused
+
+    def _whole(self, number: int) -> bool:
+        path, record = self._path(number), self._record(number)
+        if not path.exists() or not record.exists():
+            return False
+        return bool(read_json(record)["sha256"] == digest_file(path))
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:04d}.sqlite"
+
+    def _record(self, number: int) -> Path:
+        return self.folder / f"{number:04d}.json"
