@@ -3,9 +3,10 @@
 A candidate that matched, and is not gold's own text, has to match on every copy as well; else its verdict becomes
 `mismatch` with the detail `accidental`. Only what is certain accuses: a copy does not count for a question where gold
 fails, where gold has several right answers there (see `sql/ambiguity.py`), or where the candidate is stopped by a limit
-or by a fault of ours. Unless `ties` is set, a copy does not count either where the candidate has several right answers:
-`ORDER BY age LIMIT 1` and `age = (SELECT min(age) …)` are then the same question, as most annotators mean them. What did
-not count is counted, and so is a database of which no copies can be made: its matches stay as they are.
+or by a fault of ours. Unless `strict` is set, two differences that people rarely mean do not count either: the candidate
+has several right answers (`ORDER BY age LIMIT 1` against `age = (SELECT min(age) …)`, where two share it), and nothing is
+found (`max(age)` is NULL where `ORDER BY age DESC LIMIT 1` has no row). What did not count is counted, and so is a
+database of which no copies can be made: its matches stay as they are.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from exspin.sql.copies import CopySet, check_engine, make_copies
 from exspin.sql.execute import Executor, Job, Judgement
 
 ACCIDENTAL = "accidental"
+_WIDEST = 6  # columns of a row of NULLs that is looked for
 _UNCERTAIN = frozenset({Outcome.TIMEOUT, Outcome.TOO_LARGE, Outcome.INFRA})
 
 
@@ -33,7 +35,7 @@ class CopyReport:
 
     copies: int = 0  # of each database
     seed: int = 0
-    ties: bool = False
+    strict: bool = False
     checked: int = 0  # matches that had to prove themselves
     accidental: int = 0
     undecided: int = 0  # checked, but no copy counted
@@ -45,7 +47,7 @@ class CopyReport:
         return CopyReport(
             other.copies,
             other.seed,
-            other.ties,
+            other.strict,
             self.checked + other.checked,
             self.accidental + other.accidental,
             self.undecided + other.undecided,
@@ -58,7 +60,7 @@ class CopyReport:
         return {
             "copies": self.copies,
             "seed": self.seed,
-            "ties": self.ties,
+            "strict": self.strict,
             "checked": self.checked,
             "accidental": self.accidental,
             "undecided": self.undecided,
@@ -87,15 +89,15 @@ class CopyCheck:
         copies: int,
         *,
         seed: int = 0,
-        ties: bool = False,
+        strict: bool = False,
         cache: Path | None = None,
         workers: int = 2,
     ) -> None:
         """`cache`: where copies are kept; None: the user's cache directory."""
-        self.copies, self.seed, self.ties, self.workers = copies, seed, ties, workers
+        self.copies, self.seed, self.strict, self.workers = copies, seed, strict, workers
         self._cache = cache or default_cache_directory(os.environ).parent / "copies"
         self._made: dict[tuple[str, tuple[str, ...]], CopySet] = {}
-        self.report = CopyReport(copies, seed, ties)
+        self.report = CopyReport(copies, seed, strict)
 
     def check(
         self,
@@ -125,7 +127,7 @@ class CopyCheck:
             ],
             executor,
             comparator,
-            self.ties,
+            self.strict,
         )
         accused, undecided = trial.accused, trial.undecided
         without = {name: found.refused for name, found in made.items() if found.refused}
@@ -133,7 +135,7 @@ class CopyCheck:
         self.report += CopyReport(
             self.copies,
             self.seed,
-            self.ties,
+            self.strict,
             checked=sum(v.outcome is Outcome.MATCH for v in checked),
             accidental=sum((v.example_id, v.sql) in accused for v in checked),
             undecided=sum((v.example_id, v.sql) in undecided for v in checked),
@@ -168,7 +170,7 @@ class CopyCheck:
             count=self.copies,
             cache=self._cache,
             seed=self.seed,
-            ties=self.ties,
+            strict=self.strict,
             workers=self.workers,
         )
         self._made.update({keys[name]: found for name, found in made.items()})
@@ -182,7 +184,7 @@ class _Trial:
     """All suspects on all copies: first gold against candidate, then, where they part, each against its variants."""
 
     def __init__(
-        self, suspects: Sequence[_Suspect], executor: Executor, comparator: str, ties: bool
+        self, suspects: Sequence[_Suspect], executor: Executor, comparator: str, strict: bool
     ) -> None:
         self._executor, self._comparator = executor, comparator
         self.accused: set[tuple[str, str]] = set()
@@ -197,12 +199,19 @@ class _Trial:
         ]
         open_golds = self._ambiguous((c, s[1], s[3].tables) for s, c, _ in parted)
         open_candidates = (
-            {} if ties else self._ambiguous((c, s[2], s[3].tables) for s, c, _ in parted)
+            {} if strict else self._ambiguous((c, s[2], s[3].tables) for s, c, _ in parted)
         )
+        nothing = set() if strict else self._nothing_found(parted)
         self.copies_counted = {(s[0], s[2]): len(s[3].databases) for s in suspects}
         for (name, gold, sql, _), copy, judgement in parted:
-            why = _why_not(
-                judgement, open_golds.get((copy.url, gold)), open_candidates.get((copy.url, sql))
+            why = (
+                "nothing_found"
+                if (copy.url, gold, sql) in nothing
+                else _why_not(
+                    judgement,
+                    open_golds.get((copy.url, gold)),
+                    open_candidates.get((copy.url, sql)),
+                )
             )
             if why:
                 reasons[why] += 1
@@ -233,6 +242,41 @@ class _Trial:
                 if found.get(key) in (None, "order"):
                     found[key] = judgement.detail
         return found
+
+
+    def _nothing_found(
+        self, parted: Sequence[tuple[_Suspect, Database, Judgement]]
+    ) -> set[tuple[str, str, str]]:
+        """Where one of the two has no row and the other one row of NULLs: (copy, gold, candidate)."""
+        pairs = {
+            (copy, gold, sql)
+            for (_, gold, sql, _), copy, judgement in parted
+            if judgement.detail in ("empty", "row_count", "column_count")
+        }
+        asked = [
+            (copy, sql, width, empty)
+            for copy, sql in sorted({(c, s) for c, *both in pairs for s in both}, key=repr)
+            for width in range(1, _WIDEST + 1)
+            for empty in (True, False)
+        ]
+        jobs = [
+            Job(copy, f"SELECT {', '.join(['NULL'] * width)}{' WHERE 0' if empty else ''}", sql)
+            for copy, sql, width, empty in asked
+        ]
+        says = {
+            question
+            for question, judgement in zip(asked, self._judge(jobs), strict=True)
+            if judgement.outcome is Outcome.MATCH
+        }
+        return {
+            (copy.url, gold, sql)
+            for copy, gold, sql in pairs
+            if any(
+                {(copy, gold, width, empty), (copy, sql, width, not empty)} <= says
+                for width in range(1, _WIDEST + 1)
+                for empty in (True, False)
+            )
+        }
 
 
 def _why_not(judgement: Judgement, gold: str | None, candidate: str | None) -> str:

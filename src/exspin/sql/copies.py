@@ -63,18 +63,18 @@ def make_copies(
     cache: Path,
     *,
     seed: int = 0,
-    ties: bool = False,
+    strict: bool = False,
     workers: int = 2,
     build_s: float = BUILD_S,
 ) -> dict[str, CopySet]:
     """`count` copies of every database, by db_id, from the cache or new. `golds`: by db_id, what asks the database.
 
-    With `ties`, the largest and smallest values of a column may occur twice in a copy though they do not in the
-    original. Raises `ConfigError` for a database that is not SQLite and `RunError` where the cache cannot be written.
+    `strict` leaves out what a copy does for the sake of what people mean: the largest and smallest values of a column,
+    and names that golds name, may then occur twice though they do not in the original. Raises `ConfigError` for a database that is not SQLite and `RunError` where the cache cannot be written.
     """
     check_engine(databases.values())
     waiting = deque(
-        _Build(database, read_mentions(golds.get(name, ())), count, cache, seed, ties, build_s)
+        _Build(database, read_mentions(golds.get(name, ())), count, cache, seed, strict, build_s)
         for name, database in databases.items()
     )
     found: dict[str, CopySet] = {}
@@ -103,19 +103,19 @@ class _Build:
         count: int,
         cache: Path,
         seed: int,
-        ties: bool,
+        strict: bool,
         build_s: float,
     ) -> None:
         self.database = database
         content = digest_file(database.path)
-        key = digest_json([GENERATOR, content, seed, ties, mentions.to_json()])
+        key = digest_json([GENERATOR, content, seed, strict, mentions.to_json()])
         self.folder = cache / key[:32]
         self.count = count
         self._message = {
             "original": str(database.path.absolute()),
             "folder": str(self.folder.absolute()),
             "seed": seed,
-            "ties": ties,
+            "strict": strict,
             "mentions": mentions.to_json(),
             "memory_mb": MEMORY_MB,
         }

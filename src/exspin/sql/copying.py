@@ -65,10 +65,10 @@ def quoted(name: str) -> str:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def read_source(path: Path, mentions: Mentions, *, ties: bool = False) -> Source:
+def read_source(path: Path, mentions: Mentions, *, strict: bool = False) -> Source:
     """What copies are made from. Raises `Refused`, or `sqlite3.Error` for a damaged file."""
     with closing(open_read_only(path)) as connection:
-        return _Reader(connection, mentions).read(ties)
+        return _Reader(connection, mentions).read(strict)
 
 
 class _Reader:
@@ -79,7 +79,7 @@ class _Reader:
         budget = iter(range(_WORK // 10_000))
         connection.set_progress_handler(lambda: next(budget, None) is None, 10_000)
 
-    def read(self, ties: bool) -> Source:
+    def read(self, strict: bool) -> Source:
         listed = self.connection.execute(
             "SELECT name, sql FROM sqlite_master WHERE type = 'table' "
             "AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY rowid"
@@ -102,7 +102,7 @@ class _Reader:
             for link in links
             if (share := _held(tables, link)) is not None
         )
-        return Source(tuple(tables.values()), held, self.mentions, ties)
+        return Source(tuple(tables.values()), held, self.mentions, strict)
 
     def _table(self, name: str) -> Table:
         info = self.connection.execute("SELECT * FROM pragma_table_xinfo(?)", (name,)).fetchall()
@@ -416,7 +416,7 @@ def main() -> None:
     try:
         original, folder = Path(message["original"]), Path(message["folder"])
         mentions = Mentions.from_json(message["mentions"])
-        source = read_source(original, mentions, ties=message["ties"])
+        source = read_source(original, mentions, strict=message["strict"])
         perturber = Perturber(source)
         for number in message["numbers"]:
             target = folder / f"{number:04d}.sqlite"

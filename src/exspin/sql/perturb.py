@@ -62,7 +62,7 @@ class Source:
     tables: tuple[Table, ...]
     links: tuple[Link, ...]
     mentions: Mentions
-    ties: bool = False
+    strict: bool = False  # only what the schema demands is kept: see `values.Sampler`
 
 
 def key_of(row: Row, places: Sequence[int]) -> tuple[str, ...] | None:
@@ -128,7 +128,7 @@ class Perturber:
         ordered = {
             place
             for name in mentions.ordered
-            if (place := self._place(table, name)) is not None and not self.source.ties
+            if (place := self._place(table, name)) is not None and not self.source.strict
         }
         single = {key[0] for key in table.keys if len(key) == 1}
         referred = {
@@ -148,7 +148,7 @@ class Perturber:
                 values if table.rows else _invented(name, table.types[place]),
                 conditions[place],
                 unique=unique,
-                ties=self.source.ties,
+                strict=self.source.strict,
                 nullable=not table.not_null[place],
             )
             columns.append(_Column(sampler))
@@ -281,8 +281,8 @@ class _Builder:
         self.values: list[dict[Any, Any]] = [dict(column.values) for column in model.columns]
         for column in model.columns:
             column.sampler.begin(dice)
-        self.kept = kept[model.table.name]
-        for row in self.kept:
+        self.named: set[tuple[int, Any]] = set()  # values that may occur once and do
+        for row in kept[model.table.name]:
             self._accept(row)  # the original satisfies its keys
         self.parents = [
             (link, _Partners(link, made.get(link.parent, kept[link.parent]), dice))
@@ -312,6 +312,13 @@ class _Builder:
         return self.dice.shuffled(self.rows)
 
     def _accept(self, row: Row) -> bool:
+        named = {
+            (place, row[place])
+            for place, column in enumerate(self.model.columns)
+            if row[place] in column.sampler.single
+        }
+        if not named.isdisjoint(self.named):
+            return False
         keys = []
         for places, seen in zip(self.model.uniques, self.seen, strict=True):
             key = tuple([row[place] for place in places])
@@ -320,6 +327,7 @@ class _Builder:
             keys.append(key)
         for key, seen in zip(keys, self.seen, strict=True):
             seen.add(key)
+        self.named |= named
         self.rows.append(row)
         return True
 

@@ -24,6 +24,8 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d:\d\d)?")
 _MENTIONED_SHARE = 0.25  # of drawn values, where golds name any
 _BORROWED_SHARE = 0.5  # of drawn numbers and dates: values as they are
 _FEW = 20  # a column with at most so many values, each twice on average, holds categories
+_ENOUGH = 5  # values that show what kind of column it is
+_NAMES = 0.8  # of a column's values are different where it holds names
 _TRIES = 20
 
 
@@ -62,7 +64,8 @@ class Weighted:
 
 
 class Sampler:
-    """One column's source of values. `unique`: its values never repeat; `ties`: its extremes may."""
+    """One column's source of values. `unique`: its values never repeat. `strict`: what the data shows but no schema
+    demands need not hold: the least and the largest value, and a name that a gold names, may occur twice."""
 
     def __init__(
         self,
@@ -70,7 +73,7 @@ class Sampler:
         conditions: Sequence[tuple[str, Value]],
         *,
         unique: bool,
-        ties: bool,
+        strict: bool,
         nullable: bool,
     ) -> None:
         self.pool = [value for value in values if value is not None]
@@ -87,10 +90,18 @@ class Sampler:
         self.literals = {value for value in self.mentioned if value in counts}
         self._extremes = (
             set()
-            if ties or self.categories or len(self.numbers) < 3
+            if strict or self.categories or len(self.numbers) < 3
             else {n for n in (self.numbers[0], self.numbers[-1]) if counts[n] == 1}
         )
         self._weighted = Weighted(self.distinct, self._counts) if self.distinct else None
+        named = {literal for operator, literal in conditions if operator == "="}
+        different = len(self.pool) >= _ENOUGH and len(self.distinct) >= _NAMES * len(self.pool)
+        # "Kyle's friends" is asked where there is one Kyle: who is named once stays one.
+        self.single = (
+            {value for value in named if counts[value] == 1}
+            if different and self.kind == "text" and not strict
+            else set()
+        )
 
     def begin(self, dice: Dice) -> None:
         """Give the values of a new copy weights of their own, so that the most frequent one is not always the same."""
