@@ -137,7 +137,7 @@ class _Build:
             [sys.executable, "-I", "-c", _BUILD, _PACKAGE_ROOT],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             start_new_session=True,
         )
         assert self._process.stdin
@@ -168,14 +168,16 @@ class _Build:
         """Record each copy that was made; says why not all were."""
         assert self._process
         try:
-            output, _ = self._process.communicate(timeout=max(0.0, self._deadline - time.monotonic()))
+            patience = max(0.0, self._deadline - time.monotonic())
+            output, said = self._process.communicate(timeout=patience)
         except subprocess.TimeoutExpired:
             self._process.kill()
             output, _ = self._process.communicate()
             refused = f"not built within {self._build_s:g} s"
         else:
             code = self._process.returncode
-            refused = "" if code == 0 else f"the building process ended with exit code {code}"
+            last = said.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
+            refused = "" if code == 0 else f"the building process ended with exit code {code} ({last})"
         for line in output.splitlines():
             answer = json.loads(line)
             if "refused" in answer:

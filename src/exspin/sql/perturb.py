@@ -16,13 +16,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from exspin.sql.mentions import ColumnName, Condition, Mentions
-from exspin.sql.values import Dice, Sampler, Weighted
+from exspin.sql.values import Dice, Sampler, Weighted, holds
 
 Row = tuple[Any, ...]
 
 _KEPT_CELL_SHARE = 0.35  # of the cells of a new row: those of the row it is modelled on
 _CHANCE = 0.01  # a dependency more likely than this to be an accident is no dependency
 _TRIES = 25  # for one row
+_WANTED_SHARE = 0.8  # of the conditions of a gold hold in a row made for it
+_ALONE = 0.15  # of the rows that could be referred to are not
+_NAMED_WEIGHT = 3.0  # how much likelier a row that a gold names is to be referred to
+_SIBLING_SHARE = 0.5  # of the rows made for a gold with alternatives get a sibling that takes another
 _LEAST_HELD = 0.5  # of references that do not all hold in the original, so many of the new ones do
 _PASSES = 8  # along references from kept rows to the rows they need
 _LEAST_ROWS = 12  # a copy's tables vary around the original's size, or around this
@@ -94,9 +98,15 @@ class _Model:
     order: list[int]  # determining columns before determined ones
     uniques: list[tuple[int, ...]]  # declared keys and observed ones
     links: list[Link]
-    named: list[bool]  # rows that hold a literal of a gold
     plans: list[dict[int, list[tuple[str, Any]]]]  # conditions of one gold on this table
     repeated: float  # share of the rows that are there before
+
+    def names(self, row: Row) -> bool:
+        """Does this row hold a literal of a gold?"""
+        return any(
+            value in column.sampler.literals
+            for value, column in zip(row, self.columns, strict=True)
+        )
 
 
 class Perturber:
@@ -125,6 +135,13 @@ class Perturber:
                 conditions[place] += [item for item in found if item not in conditions[place]]
             if plan and plan not in plans:
                 plans.append(plan)
+        # A literal that a reference is compared with names rows of this table as well.
+        for link in self.source.links:
+            if link.parent == table.name and len(link.columns) == 1:
+                child = self.by_name[link.child]
+                for group in mentions.conditions:
+                    found = self._on_table(child, group).get(link.columns[0], [])
+                    conditions[link.parent_columns[0]] += [c for c in found if c[0] == "="]
         ordered = {
             place
             for name in mentions.ordered
@@ -155,12 +172,8 @@ class Perturber:
         uniques = [*table.keys, *((place,) for place in sorted(observed - single))]
         fixed = linked | single | observed
         order = _find_dependencies(table, columns, fixed)
-        named = [
-            any(value in column.sampler.literals for value, column in zip(row, columns, strict=True))
-            for row in table.rows
-        ]
         repeated = 1 - len(set(table.rows)) / len(table.rows) if table.rows else 0.0
-        return _Model(table, columns, order, uniques, links, named, plans, repeated)
+        return _Model(table, columns, order, uniques, links, plans, repeated)
 
     def _on_table(self, table: Table, group: Sequence[Condition]) -> dict[int, list[tuple[str, Any]]]:
         found: defaultdict[int, list[tuple[str, Any]]] = defaultdict(list)
@@ -203,7 +216,9 @@ class Perturber:
         kept = self._kept(dice, sizes)
         made: dict[str, list[Row]] = {}
         for name in self.order:
-            builder = _Builder(self.models[name], kept, made, Dice("table", seed, number, name))
+            builder = _Builder(
+                self.models[name], self.models, kept, made, Dice("table", seed, number, name)
+            )
             made[name] = builder.build(sizes[name])
         return made
 
@@ -232,7 +247,7 @@ class Perturber:
             chosen[name] = {
                 place
                 for place in range(count)
-                if dice.roll() < share * (1.6 if model.named[place] else 1.0)
+                if dice.roll() < share * (1.6 if model.names(model.table.rows[place]) else 1.0)
             }
             if count and sizes[name] and not chosen[name]:
                 chosen[name] = {dice.below(count)}
@@ -270,6 +285,7 @@ class _Builder:
     def __init__(
         self,
         model: _Model,
+        models: dict[str, _Model],
         kept: dict[str, list[Row]],
         made: dict[str, list[Row]],
         dice: Dice,
@@ -285,7 +301,10 @@ class _Builder:
         for row in kept[model.table.name]:
             self._accept(row)  # the original satisfies its keys
         self.parents = [
-            (link, _Partners(link, made.get(link.parent, kept[link.parent]), dice))
+            (
+                link,
+                _Partners(link, made.get(link.parent, kept[link.parent]), models[link.parent], dice),
+            )
             for link in model.links
         ]
         self.single = {
@@ -308,6 +327,8 @@ class _Builder:
             for _ in range(_TRIES):
                 row = self._new_row(plan)
                 if row is not None and self._accept(row):
+                    if any(len(found) > 1 for found in plan.values()):
+                        self._add_sibling(row, plan)
                     break
         return self.dice.shuffled(self.rows)
 
@@ -340,7 +361,9 @@ class _Builder:
         for link, partners in self.parents:
             if filled.intersection(link.columns):
                 continue
-            values = partners.pick(template, dice, [self.single.get(c) for c in link.columns])
+            wanted = plan.get(link.columns[0]) if len(link.columns) == 1 else None
+            taken = [self.single.get(column) for column in link.columns]
+            values = partners.pick(template, dice, taken, wanted)
             if values is None:
                 return None
             for place, value in zip(link.columns, values, strict=True):
@@ -354,12 +377,36 @@ class _Builder:
             return None
         return tuple(row)
 
+    def _add_sibling(self, row: Row, plan: dict[int, list[tuple[str, Any]]]) -> None:
+        """A row that differs where a gold names several values: one concert in 2014, one in 2015, in one stadium."""
+        if self.dice.roll() > _SIBLING_SHARE:
+            return
+        for _ in range(_TRIES):
+            other = list(row)
+            for place in {*plan, *self.single, *(key[-1] for key in self.model.uniques)}:
+                linked = any(place in link.columns for link in self.model.links)
+                if place in plan and not linked:
+                    value = self.model.columns[place].sampler.satisfying(plan[place], self.dice)
+                    other[place] = row[place] if value is None else value
+                elif place in self.single and not linked:
+                    other[place] = self._cell(place, other, row, None)
+                elif linked:
+                    for link, partners in self.parents:
+                        if link.columns == (place,):
+                            found = partners.pick(row, self.dice, [None], plan.get(place))
+                            other[place] = found[0] if found else row[place]
+                            break
+                else:
+                    other[place] = self.model.columns[place].sampler.draw(self.dice)
+            if self._accept(tuple(other)):
+                return
+
     def _cell(
         self, place: int, row: list[Any], template: Row | None, wanted: list[tuple[str, Any]] | None
     ) -> Any:
         dice, column = self.dice, self.model.columns[place]
         sampler = column.sampler
-        if wanted and dice.roll() < 0.8:
+        if wanted and dice.roll() < _WANTED_SHARE:
             value = sampler.satisfying(wanted, dice)
             if value is not None and (value,) not in self.single.get(place, ()):
                 return value
@@ -381,20 +428,33 @@ class _Builder:
 class _Partners:
     """Rows of the parent that new rows refer to: some often, some never."""
 
-    def __init__(self, link: Link, rows: Sequence[Row], dice: Dice) -> None:
+    def __init__(self, link: Link, rows: Sequence[Row], model: _Model, dice: Dice) -> None:
         self.link = link
-        found = dict.fromkeys(tuple(row[place] for place in link.parent_columns) for row in rows)
+        found: dict[tuple[Any, ...], bool] = {}
+        for row in rows:
+            key = tuple([row[place] for place in link.parent_columns])
+            found[key] = found.get(key, False) or model.names(row)
         self.keys = [key for key in found if None not in key]
         weights = [
-            0.0 if len(self.keys) > 3 and dice.roll() < 0.15 else 0.2 + 4 * dice.roll() ** 3
-            for _ in self.keys
+            0.0
+            if len(self.keys) > 3 and dice.roll() < _ALONE
+            else (0.2 + 4 * dice.roll() ** 3) * (_NAMED_WEIGHT if found[key] else 1.0)
+            for key in self.keys
         ]
         self.weighted = Weighted(self.keys, weights) if sum(weights) else None
 
     def pick(
-        self, template: Row | None, dice: Dice, taken: Sequence[set[Any] | None]
+        self,
+        template: Row | None,
+        dice: Dice,
+        taken: Sequence[set[Any] | None],
+        wanted: list[tuple[str, Any]] | None,
     ) -> tuple[Any, ...] | None:
         """Values for the link's columns; None where there is no partner left."""
+        if wanted and dice.roll() < _WANTED_SHARE:
+            fitting = [k for k in self.keys if any(holds(k[0], op, v) for op, v in wanted)]
+            if fitting:
+                return dice.pick(fitting)
         if template is not None:
             own = tuple(template[place] for place in self.link.columns)
             if None in own:

@@ -128,6 +128,10 @@ class Sampler:
 
     def fresh(self, dice: Dice, seen: set[Any]) -> Any:
         """A value that is not in `seen`; None where none is found."""
+        if self.mentioned and dice.roll() < _MENTIONED_SHARE:
+            value = dice.pick(self.mentioned)
+            if value not in seen:
+                return value
         for attempt in range(_TRIES):
             value = self._new(dice) if attempt or not self.distinct else dice.pick(self.distinct)
             if value is not None and value not in seen:
@@ -140,7 +144,7 @@ class Sampler:
     def satisfying(self, conditions: Sequence[tuple[str, Value]], dice: Dice) -> Any:
         """A value that satisfies one of these conditions, as many of them as it can; None: none is known."""
         options = [*self.mentioned, *self.distinct[:50]]
-        fulfilled = [sum(_holds(value, op, literal) for op, literal in conditions) for value in options]
+        fulfilled = [sum(holds(value, op, literal) for op, literal in conditions) for value in options]
         best = max(fulfilled, default=0)
         if not best:
             return None
@@ -275,7 +279,7 @@ def _new_text(one: str, two: str, dice: Dice) -> str:
     return one[:place] + dice.pick(alphabet) + one[place + 1 :]
 
 
-def _holds(value: Any, operator: str, literal: Value) -> bool:
+def holds(value: Any, operator: str, literal: Value) -> bool:
     if operator == "LIKE":
         pattern = ".*".join(map(re.escape, str(literal).split("%"))).replace("_", ".")
         return isinstance(value, str) and bool(re.fullmatch(pattern, value, re.I | re.S))
