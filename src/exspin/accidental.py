@@ -31,7 +31,7 @@ _UNCERTAIN = frozenset({Outcome.TIMEOUT, Outcome.TOO_LARGE, Outcome.INFRA})
 
 @dataclass(frozen=True, slots=True)
 class CopyReport:
-    """What came of the copies. Sums over several calls with `+`."""
+    """What came of the copies."""
 
     copies: int = 0  # of each database
     seed: int = 0
@@ -42,19 +42,6 @@ class CopyReport:
     not_counted: Mapping[str, int] = field(default_factory=dict)  # (match, copy) pairs, by reason
     without_copies: Mapping[str, str] = field(default_factory=dict)  # db_id → why there are none
     unchecked: int = 0  # matches on those databases
-
-    def __add__(self, other: CopyReport) -> CopyReport:
-        return CopyReport(
-            other.copies,
-            other.seed,
-            other.strict,
-            self.checked + other.checked,
-            self.accidental + other.accidental,
-            self.undecided + other.undecided,
-            dict(sorted((Counter(self.not_counted) + Counter(other.not_counted)).items())),
-            {**self.without_copies, **other.without_copies},
-            self.unchecked + other.unchecked,
-        )
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -82,7 +69,7 @@ class CopyReport:
 
 
 class CopyCheck:
-    """Checks verdicts on copies; `report` sums up what it has seen so far."""
+    """Checks verdicts on copies. Copies it has made or found once it does not look for again."""
 
     def __init__(
         self,
@@ -97,7 +84,7 @@ class CopyCheck:
         self.copies, self.seed, self.strict, self.workers = copies, seed, strict, workers
         self._cache = cache or default_cache_directory(os.environ).parent / "copies"
         self._made: dict[tuple[str, tuple[str, ...]], CopySet] = {}
-        self.report = CopyReport(copies, seed, strict)
+        self.report = CopyReport(copies, seed, strict)  # of the last check
 
     def check(
         self,
@@ -132,7 +119,7 @@ class CopyCheck:
         accused, undecided = trial.accused, trial.undecided
         without = {name: found.refused for name, found in made.items() if found.refused}
         checked = [v for v in verdicts if (v.example_id, v.sql) in trial.copies_counted]
-        self.report += CopyReport(
+        self.report = CopyReport(
             self.copies,
             self.seed,
             self.strict,
@@ -242,7 +229,6 @@ class _Trial:
                 if found.get(key) in (None, "order"):
                     found[key] = judgement.detail
         return found
-
 
     def _nothing_found(
         self, parted: Sequence[tuple[_Suspect, Database, Judgement]]

@@ -95,6 +95,9 @@ Timeout = Annotated[
     float,
     typer.Option("--timeout", callback=_finite, help="Seconds one query may take; at least 0.05."),
 ]
+_OnCopies = typer.Option(
+    "--copies", min=0, max=100, help="A match has to hold on so many perturbed copies too."
+)
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes that execute SQL.")]
 
 
@@ -148,6 +151,7 @@ def evaluate(
     data: Spec,
     split: SplitName,
     comparator: Annotated[str | None, _ByComparator] = None,
+    copies: Annotated[int | None, _OnCopies] = None,
     predictions: Annotated[
         Path | None, typer.Option("--predictions", help="Keep the answers and their outcomes here.")
     ] = None,
@@ -157,7 +161,8 @@ def evaluate(
     """Ask a model every question of a split and score its answers."""
     from exspin.evaluation import evaluate as evaluate_
 
-    config = load_config(None, _evaluation_keys(set_ or []))
+    more = [] if copies is None else [f"feedback.copies={copies}"]
+    config = load_config(None, [*_evaluation_keys(set_ or []), *more])
     comparator = comparator or config.feedback.comparator
     _check_comparator(comparator)
     with Terminal(stderr) as progress:
@@ -190,6 +195,12 @@ def score(
     split: SplitName,
     predictions: Annotated[Path, typer.Option("--predictions", help="One SQL a line, or JSONL.")],
     comparator: Comparator = "default",
+    copies: Annotated[int, _OnCopies] = 0,
+    copies_seed: Annotated[int, typer.Option("--copies-seed", help="Of the copies.")] = 0,
+    copies_strict: Annotated[
+        bool,
+        typer.Option("--copies-strict", help="Differences that people rarely mean count too."),
+    ] = False,
     verdicts: Annotated[
         Path | None, typer.Option("--verdicts", help="Write index, db_id, outcome, detail here.")
     ] = None,
@@ -201,6 +212,7 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Score a file of predicted SQL against a split."""
+    from exspin.accidental import CopyCheck
     from exspin.data import describe_missing, load
     from exspin.scoring import score as score_
     from exspin.sql.execute import Limits
@@ -218,6 +230,9 @@ def score(
             limits=Limits(timeout_s=timeout),
             workers=workers,
             verdicts=verdicts,
+            copies=CopyCheck(copies, seed=copies_seed, strict=copies_strict, workers=workers)
+            if copies
+            else None,
             progress=advance,
         )
     _print_score(result, as_json)
@@ -303,6 +318,8 @@ def _print_score(score: Any, as_json: bool) -> None:
         f"{score.outcomes['match']} of {score.scored} scored, {score.gold_unusable} of {score.n} not usable",
         soft_wrap=True,
     )
+    if score.copies:
+        stdout.print(str(score.copies), soft_wrap=True, markup=False)
     outcomes = Table("outcome", "rows")
     for name, count in score.outcomes.items():
         outcomes.add_row(str(name), str(count))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from exspin.accidental import CopyCheck
 from exspin.config import Config, FeedbackConfig, GenerationConfig, PromptConfig
 from exspin.data import Split, describe_missing, load, with_hardness
 from exspin.errors import ModelError
@@ -44,6 +45,19 @@ def limits_of(config: FeedbackConfig) -> Limits:
         max_rows=config.max_rows,
         max_bytes=config.max_bytes,
         memory_mb=config.memory_mb,
+    )
+
+
+def copies_of(config: Config) -> CopyCheck | None:
+    """The check of matches on perturbed copies that a configuration asks for; None: it asks for none."""
+    feedback = config.feedback
+    if feedback.copies == 0:
+        return None
+    return CopyCheck(
+        feedback.copies,
+        seed=config.seed,
+        strict=feedback.copies_strict,
+        workers=feedback.workers,
     )
 
 
@@ -100,6 +114,7 @@ def evaluate_split(
     executor: Executor,
     comparator: str,
     progress: Progress,
+    copies: CopyCheck | None = None,
 ) -> Evaluation:
     """Answer `prompts` (one for each usable question of `data`), execute and score every row of the split."""
     with progress.bar(f"answering {data.name}", len(prompts)) as advance:
@@ -117,11 +132,12 @@ def evaluate_split(
             data.databases,
             executor,
             comparator,
+            copies=copies,
             progress=advance,
         )
     place = {e.example_id: e.index for e in data.examples}
     ordered = tuple(sorted(verdicts, key=lambda v: place[v.example_id]))
-    score = summarise(ordered, data.examples, comparator)
+    score = summarise(ordered, data.examples, comparator, copies.report if copies else None)
     return Evaluation(tuple(candidates), ordered, score)
 
 
@@ -164,7 +180,9 @@ def evaluate(
     answer_tokens = int(notes.get("max_new_tokens", config.generation.max_new_tokens))
     sampler = HfSampler(policy, greedy(config.generation, answer_tokens, config.seed))
     with Executor(limits_of(config.feedback), config.feedback.workers) as executor:
-        result = evaluate_split(sampler, data, prompts, executor, comparator, show)
+        result = evaluate_split(
+            sampler, data, prompts, executor, comparator, show, copies_of(config)
+        )
     if predictions is not None:
         write_predictions(predictions, result)
     return result.score

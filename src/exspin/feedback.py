@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from exspin.accidental import CopyCheck
 from exspin.records import Candidate, Database, Example, Outcome, Verdict
 from exspin.sql.execute import Executor, Job, Judgement
 from exspin.sql.extract import extract_sql
@@ -23,12 +24,14 @@ def judge(
     comparator: str,
     *,
     extract: bool = True,
+    copies: CopyCheck | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[Verdict]:
     """One verdict for each candidate. `examples` by example_id, `databases` by db_id.
 
     With `extract`, the statement is taken out of the model's text first; without, the text is the statement.
-    `progress` is called with the number of candidates judged since its last call.
+    With `copies`, a match has to hold on perturbed copies of its database too: see `exspin.accidental`, and
+    `copies.report` afterwards. `progress` is called with the number of candidates judged since its last call.
     """
     queries = [extract_sql(c.text) if extract else c.text for c in candidates]
     known = [
@@ -43,7 +46,8 @@ def judge(
     judgements = [_NO_DATABASE] * len(candidates)
     for index, judgement in zip(known, executor.judge(jobs, comparator, progress), strict=True):
         judgements[index] = judgement
-    return [
+    verdicts = [
         Verdict(candidate.example_id, candidate.k, judgement.outcome, judgement.detail, sql)
         for candidate, judgement, sql in zip(candidates, judgements, queries, strict=True)
     ]
+    return copies.check(verdicts, examples, databases, executor, comparator) if copies else verdicts

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from exspin import feedback
+from exspin.accidental import CopyCheck, CopyReport
 from exspin.data import Split, with_hardness
 from exspin.errors import DataError
 from exspin.ledger import check_output, write_jsonl
@@ -56,8 +57,11 @@ class Score:
     by_hardness: Mapping[str, Part]
     by_database: Mapping[str, Part]
     seconds: float = 0.0
+    copies: CopyReport | None = None  # where matches had to hold on copies
 
     def to_json(self) -> dict[str, Any]:
+        found = self.copies
+        accidental = {"accidental": found.accidental, "copies": found.to_json()} if found else {}
         return {
             "n": self.n,
             "scored": self.scored,
@@ -69,6 +73,7 @@ class Score:
             "seconds": self.seconds,
             "by_hardness": {name: part.to_json() for name, part in self.by_hardness.items()},
             "by_database": {name: part.to_json() for name, part in self.by_database.items()},
+            **accidental,
         }
 
 
@@ -81,11 +86,12 @@ def score(
     limits: Limits | None = None,
     workers: int = 2,
     verdicts: Path | None = None,
+    copies: CopyCheck | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Score:
     """Execute and compare a file of predictions for a split, and write the verdicts beside it if asked.
 
-    With `extract`, predictions are model text and the statement is taken out first. Raises `DataError` where the file
+    With `copies`, a match has to hold on perturbed copies of its database too. With `extract`, predictions are model text and the statement is taken out first. Raises `DataError` where the file
     cannot be read or does not fit the split, and `ConfigError` for an unknown comparator.
     """
     if verdicts is not None and verdicts.resolve() == predictions.resolve():
@@ -112,14 +118,21 @@ def score(
             executor,
             comparator,
             extract=extract,
+            copies=copies,
             progress=progress,
         )
     if verdicts is not None:
         write_verdicts(verdicts, judged, data.examples)
-    return summarise(judged, with_hardness(data).examples, comparator)
+    found = copies.report if copies else None
+    return summarise(judged, with_hardness(data).examples, comparator, found)
 
 
-def summarise(verdicts: Sequence[Verdict], examples: Sequence[Example], comparator: str) -> Score:
+def summarise(
+    verdicts: Sequence[Verdict],
+    examples: Sequence[Example],
+    comparator: str,
+    copies: CopyReport | None = None,
+) -> Score:
     """The score of one verdict for each example, in the order of the examples."""
     counts = Counter(verdict.outcome for verdict in verdicts)
     hardness: defaultdict[str, list[Verdict]] = defaultdict(list)
@@ -140,6 +153,7 @@ def summarise(verdicts: Sequence[Verdict], examples: Sequence[Example], comparat
         comparator=comparator,
         by_hardness={level: _part(hardness[level]) for level in levels if level in hardness},
         by_database={db_id: _part(database[db_id]) for db_id in sorted(database)},
+        copies=copies,
     )
 
 

@@ -20,7 +20,14 @@ from exspin import data as data_module
 from exspin.config import Config
 from exspin.data import Split, describe_missing, roles, select_questions, with_hardness
 from exspin.errors import DataError
-from exspin.evaluation import evaluate_split, greedy, limits_of, make_prompts, write_predictions
+from exspin.evaluation import (
+    copies_of,
+    evaluate_split,
+    greedy,
+    limits_of,
+    make_prompts,
+    write_predictions,
+)
 from exspin.feedback import judge
 from exspin.generate import Decoding, Sampler
 from exspin.generate.hf import HfSampler
@@ -223,6 +230,7 @@ class _Play:
         self.place = place
         self.executor = executor
         self.show = show
+        self.copies = copies_of(config)
         self.examples = {e.example_id: e for e in table.examples}
         self._loaded: tuple[int, Policy] | None = None
         self._write_table()
@@ -316,10 +324,16 @@ class _Play:
                     self.table.train.databases,
                     self.executor,
                     self.config.feedback.comparator,
+                    copies=self.copies,
                     progress=advance,
                 )
+            outputs = [target]
             write_jsonl(target, map(Verdict.to_json, verdicts))
-            stage.finish([target])
+            if self.copies:
+                outputs.append(target.with_name("copies.json"))
+                write_json(outputs[-1], self.copies.report.to_json())
+                self.show.say(f"round {round_number}: {self.copies.report}")
+            stage.finish(outputs)
         return [Verdict.from_json(row) for row in read_jsonl(target)]
 
     def pair(
@@ -384,6 +398,7 @@ class _Play:
                 self.executor,
                 self.config.feedback.comparator,
                 self.show,
+                self.copies,
             )
             outputs.append(stage.directory / f"predictions-{split.name}.jsonl")
             write_predictions(outputs[-1], result)

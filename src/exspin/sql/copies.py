@@ -142,7 +142,9 @@ class _Build:
         )
         assert self._process.stdin
         with suppress(BrokenPipeError):  # it died at once: `finish` meets its exit code
-            self._process.stdin.write(json.dumps({**self._message, "numbers": missing}).encode() + b"\n")
+            self._process.stdin.write(
+                json.dumps({**self._message, "numbers": missing}).encode() + b"\n"
+            )
             self._process.stdin.flush()
 
     def finish(self) -> CopySet:
@@ -177,7 +179,9 @@ class _Build:
         else:
             code = self._process.returncode
             last = said.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
-            refused = "" if code == 0 else f"the building process ended with exit code {code} ({last})"
+            refused = (
+                "" if code == 0 else f"the building process ended with exit code {code} ({last})"
+            )
         for line in output.splitlines():
             answer = json.loads(line)
             if "refused" in answer:

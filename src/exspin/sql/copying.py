@@ -118,7 +118,8 @@ class _Reader:
         if primary:
             keys.append(primary)
         indexes = self.connection.execute(
-            'SELECT name FROM pragma_index_list(?) WHERE "unique" AND NOT partial ORDER BY seq', (name,)
+            'SELECT name FROM pragma_index_list(?) WHERE "unique" AND NOT partial ORDER BY seq',
+            (name,),
         ).fetchall()
         for (index,) in indexes:
             names = [
@@ -153,7 +154,11 @@ class _Reader:
             return tuple(rows[:MAX_ROWS])
         # With their rowids, so that equal rows stay several and no row is taken twice.
         head = f"SELECT rowid, {cells} FROM {table}"
-        found = [row for sql, values in self._named(name, columns) for row in self._fetch(f"{head} WHERE {sql}", values)]
+        found = [
+            row
+            for sql, values in self._named(name, columns)
+            for row in self._fetch(f"{head} WHERE {sql}", values)
+        ]
         found = found[: MAX_ROWS // 4]
         low, high = bounds
         for stratum in range(_STRATA):

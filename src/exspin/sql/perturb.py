@@ -26,7 +26,9 @@ _TRIES = 25  # for one row
 _WANTED_SHARE = 0.8  # of the conditions of a gold hold in a row made for it
 _ALONE = 0.15  # of the rows that could be referred to are not
 _NAMED_WEIGHT = 3.0  # how much likelier a row that a gold names is to be referred to
-_SIBLING_SHARE = 0.5  # of the rows made for a gold with alternatives get a sibling that takes another
+_SIBLING_SHARE = (
+    0.5  # of the rows made for a gold with alternatives get a sibling that takes another
+)
 _LEAST_HELD = 0.5  # of references that do not all hold in the original, so many of the new ones do
 _PASSES = 8  # along references from kept rows to the rows they need
 _LEAST_ROWS = 12  # a copy's tables vary around the original's size, or around this
@@ -86,7 +88,9 @@ def key_of(row: Row, places: Sequence[int]) -> tuple[str, ...] | None:
 class _Column:
     sampler: Sampler
     determined_by: int | None = None
-    values: dict[Any, Any] = field(default_factory=dict)  # of the column that determines it → its own
+    values: dict[Any, Any] = field(
+        default_factory=dict
+    )  # of the column that determines it → its own
 
 
 @dataclass
@@ -117,9 +121,7 @@ class Perturber:
         self.by_name = {table.name: table for table in source.tables}
         self.models = {table.name: self._model(table) for table in source.tables}
         self.order = self._parents_first()
-        self._indices: dict[
-            tuple[str, tuple[int, ...]], dict[tuple[str, ...] | None, int]
-        ] = {}
+        self._indices: dict[tuple[str, tuple[int, ...]], dict[tuple[str, ...] | None, int]] = {}
 
     # --- what is known of the tables
 
@@ -175,7 +177,9 @@ class Perturber:
         repeated = 1 - len(set(table.rows)) / len(table.rows) if table.rows else 0.0
         return _Model(table, columns, order, uniques, links, plans, repeated)
 
-    def _on_table(self, table: Table, group: Sequence[Condition]) -> dict[int, list[tuple[str, Any]]]:
+    def _on_table(
+        self, table: Table, group: Sequence[Condition]
+    ) -> dict[int, list[tuple[str, Any]]]:
         found: defaultdict[int, list[tuple[str, Any]]] = defaultdict(list)
         for condition in group:
             place = self._place(table, condition.column)
@@ -303,12 +307,16 @@ class _Builder:
         self.parents = [
             (
                 link,
-                _Partners(link, made.get(link.parent, kept[link.parent]), models[link.parent], dice),
+                _Partners(
+                    link, made.get(link.parent, kept[link.parent]), models[link.parent], dice
+                ),
             )
             for link in model.links
         ]
         self.single = {
-            key[0]: seen for key, seen in zip(model.uniques, self.seen, strict=True) if len(key) == 1
+            key[0]: seen
+            for key, seen in zip(model.uniques, self.seen, strict=True)
+            if len(key) == 1
         }
 
     def build(self, size: int) -> list[Row]:

@@ -144,7 +144,9 @@ class Sampler:
     def satisfying(self, conditions: Sequence[tuple[str, Value]], dice: Dice) -> Any:
         """A value that satisfies one of these conditions, as many of them as it can; None: none is known."""
         options = [*self.mentioned, *self.distinct[:50]]
-        fulfilled = [sum(holds(value, op, literal) for op, literal in conditions) for value in options]
+        fulfilled = [
+            sum(holds(value, op, literal) for op, literal in conditions) for value in options
+        ]
         best = max(fulfilled, default=0)
         if not best:
             return None
@@ -224,7 +226,12 @@ class Sampler:
         around = str(self.distinct[0]) if self.distinct else "a"
         if self.kind == "date":  # text around a date would be none
             return [value for value in map(str, self.distinct) if core in value][:5]
-        return [f"{core} {around}", f"{around} {core}", f"{around} {core} {around}", core[:-1] or core]
+        return [
+            f"{core} {around}",
+            f"{around} {core}",
+            f"{around} {core} {around}",
+            core[:-1] or core,
+        ]
 
 
 def _kind(pool: Sequence[Any]) -> str:
