@@ -3,15 +3,16 @@
 A candidate that matched, and is not gold's own text, has to match on every copy as well; else its verdict becomes
 `mismatch` with the detail `accidental`. Only what is certain accuses: a copy does not count for a question where gold
 fails, where gold has several right answers there (see `sql/ambiguity.py`), or where the candidate is stopped by a limit
-or by a fault of ours. Unless `strict` is set, two differences that people rarely mean do not count either: the candidate
-has several right answers (`ORDER BY age LIMIT 1` against `age = (SELECT min(age) …)`, where two share it), and nothing is
-found (`max(age)` is NULL where `ORDER BY age DESC LIMIT 1` has no row). What did not count is counted, and so is a
-database of which no copies can be made: its matches stay as they are.
+or by a fault of ours. Unless `strict` is set, differences that people rarely mean do not count either: two rows share
+the extreme (`ORDER BY age LIMIT 1` has one of them, `age = (SELECT min(age) …)` both), which shows in several right answers
+or in the same answer once and twice; and nothing is found (`max(age)` is NULL where `ORDER BY age DESC LIMIT 1` has no
+row). What did not count is counted, and so is a database of which no copies can be made: its matches stay as they are.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ from exspin.sql.copies import CopySet, check_engine, make_copies
 from exspin.sql.execute import Executor, Job, Judgement
 
 ACCIDENTAL = "accidental"
+_EXTREME = re.compile(r"\b(?:limit|min|max)\b", re.IGNORECASE)
 _WIDEST = 6  # columns of a row of NULLs that is looked for
 _UNCERTAIN = frozenset({Outcome.TIMEOUT, Outcome.TOO_LARGE, Outcome.INFRA})
 
@@ -188,17 +190,14 @@ class _Trial:
         open_candidates = (
             {} if strict else self._ambiguous((c, s[2], s[3].tables) for s, c, _ in parted)
         )
-        nothing = set() if strict else self._nothing_found(parted)
+        excused: dict[tuple[str, str, str], str] = {}
+        if not strict:
+            excused.update(dict.fromkeys(self._ties(parted), "tie"))
+            excused.update(dict.fromkeys(self._nothing_found(parted), "nothing_found"))
         self.copies_counted = {(s[0], s[2]): len(s[3].databases) for s in suspects}
         for (name, gold, sql, _), copy, judgement in parted:
-            why = (
-                "nothing_found"
-                if (copy.url, gold, sql) in nothing
-                else _why_not(
-                    judgement,
-                    open_golds.get((copy.url, gold)),
-                    open_candidates.get((copy.url, sql)),
-                )
+            why = excused.get((copy.url, gold, sql)) or _why_not(
+                judgement, open_golds.get((copy.url, gold)), open_candidates.get((copy.url, sql))
             )
             if why:
                 reasons[why] += 1
@@ -229,6 +228,22 @@ class _Trial:
                 if found.get(key) in (None, "order"):
                     found[key] = judgement.detail
         return found
+
+    def _ties(
+        self, parted: Sequence[tuple[_Suspect, Database, Judgement]]
+    ) -> set[tuple[str, str, str]]:
+        """Where two queries, one of them for an extreme, differ in how often they give a row: (copy, gold, candidate)."""
+        pairs = [
+            (copy, gold, sql)
+            for (_, gold, sql, _), copy, judgement in parted
+            if judgement.detail == "row_count" and _EXTREME.search(f"{gold} {sql}")
+        ]
+        judged = self._executor.judge([Job(*pair) for pair in pairs], "bird")
+        return {
+            (copy.url, gold, sql)
+            for (copy, gold, sql), judgement in zip(pairs, judged, strict=True)
+            if judgement.outcome is Outcome.MATCH
+        }
 
     def _nothing_found(
         self, parted: Sequence[tuple[_Suspect, Database, Judgement]]

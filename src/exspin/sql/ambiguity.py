@@ -14,13 +14,10 @@ from collections.abc import Collection, Sequence
 from exspin.sql.mentions import unquoted
 from exspin.sql.tokens import Token, significant
 
-_ENDS_FROM = frozenset(
-    "WHERE GROUP HAVING ORDER LIMIT UNION INTERSECT EXCEPT SELECT WINDOW".split()
-)
-_NO_ALIAS = frozenset(
-    "ON USING WHERE GROUP HAVING ORDER LIMIT UNION INTERSECT EXCEPT JOIN INNER LEFT RIGHT FULL CROSS NATURAL OUTER"
-    " WINDOW INDEXED NOT".split()
-)
+_AFTER_FROM = "WHERE GROUP HAVING ORDER LIMIT UNION INTERSECT EXCEPT WINDOW"
+_AFTER_TABLE = f"ON USING JOIN INNER LEFT RIGHT FULL CROSS NATURAL OUTER INDEXED NOT {_AFTER_FROM}"
+_ENDS_FROM = frozenset(["SELECT", *_AFTER_FROM.split()])
+_NO_ALIAS = frozenset(_AFTER_TABLE.split())
 _ENDS_ORDER = frozenset({"LIMIT", "UNION", "INTERSECT", "EXCEPT"})
 
 Edit = tuple[int, int, str]  # from, to, what stands there instead
@@ -89,15 +86,17 @@ def _ties(found: Sequence[Token], direction: str) -> list[Edit]:
         elif token.text == "*" and listing.get(depth) and _is_star(found, place):
             widths[depth], listing[depth] = 1, False
         elif token.keyword == "BY" and found[place - 1].keyword == "ORDER" and selects.get(depth):
-            end = next(
-                (t for t in found[place + 1 :] if t.depth < depth or t.keyword in _ENDS_ORDER and t.depth == depth),
-                None,
-            )  # fmt: skip
+            end = next((t for t in found[place + 1 :] if _ends_order(t, depth)), None)
             last = found[-1] if end is None else found[found.index(end, place) - 1]
             columns = range(1, min(widths.get(depth, 1), 9) + 1)
             text = "".join(f", {number}{direction}" for number in columns)
             edits.append((last.end, last.end, text))
     return edits
+
+
+def _ends_order(token: Token, depth: int) -> bool:
+    """Is this the first token behind an ORDER BY of that depth?"""
+    return token.depth < depth or (token.depth == depth and token.keyword in _ENDS_ORDER)
 
 
 def _is_star(found: Sequence[Token], place: int) -> bool:

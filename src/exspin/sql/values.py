@@ -11,7 +11,7 @@ import random
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from itertools import accumulate
 from math import isfinite
@@ -98,7 +98,7 @@ class Sampler:
         different = len(self.pool) >= _ENOUGH and len(self.distinct) >= _NAMES * len(self.pool)
         # "Kyle's friends" is asked where there is one Kyle: who is named once stays one.
         self.single = (
-            {value for value in named if counts[value] == 1}
+            {value for value in named if counts[value] <= 1}
             if different and self.kind == "text" and not strict
             else set()
         )
@@ -126,19 +126,19 @@ class Sampler:
             value = self._near(value, dice)
         return value
 
-    def fresh(self, dice: Dice, seen: set[Any]) -> Any:
-        """A value that is not in `seen`; None where none is found."""
+    def fresh(self, dice: Dice, seen: Collection[tuple[Any, ...]]) -> Any:
+        """A value that is not in `seen`, as a tuple of one; None where none is found."""
         if self.mentioned and dice.roll() < _MENTIONED_SHARE:
             value = dice.pick(self.mentioned)
-            if value not in seen:
+            if (value,) not in seen:
                 return value
         for attempt in range(_TRIES):
             value = self._new(dice) if attempt or not self.distinct else dice.pick(self.distinct)
-            if value is not None and value not in seen:
+            if value is not None and (value,) not in seen:
                 return value
         if self.kind == "number" or not self.pool:
-            top = max((n for n in seen if isinstance(n, int | float)), default=0)
-            return int(top) + 1 + dice.below(3)
+            top = max((key[0] for key in seen if isinstance(key[0], int | float)), default=0)
+            return min(int(top), 2**63 - 5) + 1 + dice.below(3)
         return None
 
     def satisfying(self, conditions: Sequence[tuple[str, Value]], dice: Dice) -> Any:
