@@ -14,6 +14,8 @@ file size and time; a database that cannot be copied is answered with the reason
 from __future__ import annotations
 
 import json
+import math
+import signal
 import subprocess
 import sys
 import time
@@ -30,7 +32,8 @@ from exspin.sql.mentions import Mentions, read_mentions
 
 GENERATOR = 1  # another number for other copies from the same inputs
 MOST_COPIES = 100
-BUILD_S = 60.0  # for all copies of one database; more for more than ten
+BUILD_S = 60.0  # of processor time for ten copies of one database
+_PATIENCE = 10  # times as long by the clock: a busy machine is no reason to refuse
 MEMORY_MB = 1024  # of the building process
 _PACKAGE_ROOT = str(Path(__file__).parents[2])
 _BUILD = "import sys; sys.path.insert(0, sys.argv[1]); from exspin.sql.copying import main; main()"
@@ -73,22 +76,22 @@ def make_copies(
     and names that golds name, may then occur twice though they do not in the original. Raises `ConfigError` for a database that is not SQLite and `RunError` where the cache cannot be written.
     """
     check_engine(databases.values())
-    waiting = deque(
-        _Build(database, read_mentions(golds.get(name, ())), count, cache, seed, strict, build_s)
-        for name, database in databases.items()
-    )
+    waiting = deque(databases)
     found: dict[str, CopySet] = {}
-    running: deque[_Build] = deque()
+    running: deque[tuple[str, _Build]] = deque()
     try:
         while waiting or running:
             while waiting and len(running) < max(1, workers):
-                build = waiting.popleft()
+                name = waiting.popleft()
+                mentions = read_mentions(golds.get(name, ()))
+                build = _Build(databases[name], mentions, count, cache, seed, strict, build_s)
                 build.start()
-                running.append(build)
-            first = running.popleft()
-            found[first.database.db_id] = first.finish()
+                running.append((name, build))
+            name, build = running[0]
+            found[name] = build.finish()
+            running.popleft()
     finally:
-        for build in running:
+        for _, build in running:
             build.kill()
     return found
 
@@ -111,6 +114,7 @@ class _Build:
         key = digest_json([GENERATOR, content, seed, strict, mentions.to_json()])
         self.folder = cache / key[:32]
         self.count = count
+        self._cpu_s = math.ceil(build_s * max(1.0, count / 10))
         self._message = {
             "original": str(database.path.absolute()),
             "folder": str(self.folder.absolute()),
@@ -118,8 +122,8 @@ class _Build:
             "strict": strict,
             "mentions": mentions.to_json(),
             "memory_mb": MEMORY_MB,
+            "cpu_s": self._cpu_s,
         }
-        self._build_s = build_s * max(1.0, count / 10)
         self._process: subprocess.Popen[bytes] | None = None
         self._deadline = 0.0
 
@@ -132,7 +136,7 @@ class _Build:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise unwritable(self.folder, error) from error
-        self._deadline = time.monotonic() + self._build_s
+        self._deadline = time.monotonic() + _PATIENCE * self._cpu_s
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-c", _BUILD, _PACKAGE_ROOT],
             stdin=subprocess.PIPE,
@@ -174,15 +178,17 @@ class _Build:
             output, said = self._process.communicate(timeout=patience)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            output, _ = self._process.communicate()
-            refused = f"not built within {self._build_s:g} s"
-        else:
-            code = self._process.returncode
+            output, said = self._process.communicate()
+        code = self._process.returncode
+        refused = ""
+        if code:
+            for half in self.folder.glob(f".*.sqlite.{self._process.pid}"):
+                half.unlink(missing_ok=True)
             last = said.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
-            refused = (
-                "" if code == 0 else f"the building process ended with exit code {code} ({last})"
-            )
-        for line in output.splitlines():
+            refused = f"the building process ended with exit code {code} ({last})"
+        if code in (-signal.SIGKILL, -signal.SIGXCPU):
+            refused = f"not built within {self._cpu_s} s of processor time"
+        for line in output.rpartition(b"\n")[0].splitlines():
             answer = json.loads(line)
             if "refused" in answer:
                 refused = answer["refused"]

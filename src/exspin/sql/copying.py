@@ -134,6 +134,7 @@ def main() -> None:
         (resource.RLIMIT_FSIZE, _FILE_BYTES),
         (resource.RLIMIT_NOFILE, 64),
         (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_CPU, message["cpu_s"]),
         (resource.RLIMIT_AS, message["memory_mb"] << 20),
     ):
         hard = resource.getrlimit(limit)[1]

@@ -156,7 +156,7 @@ class Perturber:
         for name in self.order:
             model = self.models[name]
             count = len(model.table.rows)
-            share = min(dice.between(0.3, 0.7), 0.7 * sizes[name] / count) if count else 0.0
+            share = min(dice.between(0.15, 0.65), 0.7 * sizes[name] / count) if count else 0.0
             chosen[name] = {
                 place
                 for place in range(count)

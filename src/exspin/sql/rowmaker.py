@@ -16,6 +16,7 @@ from exspin.sql.values import Dice, Weighted, holds
 
 _KEPT_CELL_SHARE = 0.35  # of the cells of a new row: those of the row it is modelled on
 _TRIES = 25  # for one row
+_PLANNED_SHARE = (0.0, 0.9)  # of the new rows are made for golds, at most: from, to
 _WANTED_SHARE = 0.8  # of the conditions of a gold hold in a row made for it
 _ALONE = 0.15  # of the rows that could be referred to are not
 _NAMED_WEIGHT = 3.0  # how much likelier a row that a gold names is to be referred to
@@ -65,10 +66,9 @@ class RowMaker:
             return self.rows  # what others refer to
         new = max(size - len(self.rows), (size + 3) // 4)
         plans = self.dice.shuffled(self.model.plans)
+        planned = round(self.dice.between(*_PLANNED_SHARE) * new)
         for number in range(new):
-            plan = plans[number % len(plans)] if plans and number < 2 * len(plans) else {}
-            if number and plans and number >= new - new // 3:
-                plan = {}  # the last third is free of plans, however many golds there are
+            plan = plans[number % len(plans)] if plans and number < planned else {}
             if self.rows and self.dice.roll() < self.model.repeated:
                 self._accept(self.dice.pick(self.rows))
                 continue

@@ -21,7 +21,7 @@ from exspin.sql.mentions import Value, number_of
 
 T = TypeVar("T")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d:\d\d)?")
-_MENTIONED_SHARE = 0.25  # of drawn values, where golds name any
+_MENTIONED_SHARE = (0.05, 0.35)  # of drawn values, where golds name any: from, to
 _BORROWED_SHARE = 0.5  # of drawn numbers and dates: values as they are
 _FEW = 20  # a column with at most so many values, each twice on average, holds categories
 _ENOUGH = 5  # values that show what kind of column it is
@@ -94,6 +94,7 @@ class Sampler:
             else {n for n in (self.numbers[0], self.numbers[-1]) if counts[n] == 1}
         )
         self._weighted = Weighted(self.distinct, self._counts) if self.distinct else None
+        self._mentioned_share = _MENTIONED_SHARE[1]
         named = {literal for operator, literal in conditions if operator == "="}
         different = len(self.pool) >= _ENOUGH and len(self.distinct) >= _NAMES * len(self.pool)
         # "Kyle's friends" is asked where there is one Kyle: who is named once stays one.
@@ -105,15 +106,17 @@ class Sampler:
 
     def begin(self, dice: Dice) -> None:
         """Give the values of a new copy weights of their own, so that the most frequent one is not always the same."""
+        self._mentioned_share = dice.between(*_MENTIONED_SHARE)
         if self.distinct:
-            weights = [count * (0.2 + 3 * dice.roll() ** 2) for count in self._counts]
+            counts = dice.shuffled(self._counts) if dice.roll() < 0.5 else self._counts
+            weights = [count * (0.2 + 3 * dice.roll() ** 2) for count in counts]
             self._weighted = Weighted(self.distinct, weights)
 
     def draw(self, dice: Dice) -> Any:
         """A value for a row."""
         if dice.roll() < self.null_share:
             return None
-        if self.mentioned and dice.roll() < _MENTIONED_SHARE:
+        if self.mentioned and dice.roll() < self._mentioned_share:
             return dice.pick(self.mentioned)
         if self._weighted is None:
             return dice.pick(self.mentioned) if self.mentioned else None
@@ -128,7 +131,7 @@ class Sampler:
 
     def fresh(self, dice: Dice, seen: Collection[tuple[Any, ...]]) -> Any:
         """A value that is not in `seen`, as a tuple of one; None where none is found."""
-        if self.mentioned and dice.roll() < _MENTIONED_SHARE:
+        if self.mentioned and dice.roll() < self._mentioned_share:
             value = dice.pick(self.mentioned)
             if (value,) not in seen:
                 return value
@@ -163,7 +166,7 @@ class Sampler:
 
     def _number(self, dice: Dice) -> int | float:
         low, high = self.numbers[0], self.numbers[-1]
-        if dice.roll() < 0.85:
+        if dice.roll() < 0.75:
             a, b = dice.pick(self.numbers), dice.pick(self.numbers)
             value = dice.between(a, b)
         else:  # a little past the ends
