@@ -100,9 +100,9 @@ def test_other_ways_to_say_the_same_are_matches(gold: str, sql: str, stage: Data
 
 
 def test_who_is_strict_tells_no_row_from_a_row_of_null(stage: Database) -> None:
-    # A condition that is not kept alive, so that some copies have nobody so old.
-    gold = "SELECT max(age) FROM singer WHERE age * 2 > 101"
-    sql = "SELECT age FROM singer WHERE age * 2 > 101 ORDER BY age DESC LIMIT 1"
+    # A condition that is not kept alive, so that some copies have nobody so young.
+    gold = "SELECT max(score) FROM singer WHERE age * 3 < 70"
+    sql = "SELECT score FROM singer WHERE age * 3 < 70 ORDER BY score DESC LIMIT 1"
     verdict, report = checked(stage, gold, sql)
     assert verdict.outcome is Outcome.MATCH
     assert report.not_counted["nothing_found"] > 0

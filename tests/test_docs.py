@@ -120,10 +120,9 @@ def _values(field: Mapping[str, Any]) -> str:
         "string": "text",
         "null": "none",
         "array": "list",
+        "boolean": "`true` or `false`",
     }[field["type"]]
     marks = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    if "minimum" in field and field["minimum"] == field.get("maximum"):
-        return f"{field['minimum']} alone"
     bounds = [f"{mark} {field[name]:,}" for name, mark in marks.items() if name in field]
     return " ".join([kind, ", ".join(bounds)]).strip()
 

@@ -21,6 +21,7 @@ from exspin.data import Split, with_hardness
 from exspin.errors import DataError
 from exspin.ledger import check_output, write_jsonl
 from exspin.records import Candidate, Example, Outcome, Verdict
+from exspin.sql.copies import check_engine
 from exspin.sql.execute import Executor, Limits
 from exspin.statistics import bootstrap_interval
 
@@ -100,6 +101,8 @@ def score(
         )
     if verdicts is not None:
         check_output(verdicts)
+    if copies:
+        check_engine(data.databases.values())
     texts = read_predictions(predictions, data.examples)
     if comparator.startswith(
         "test-suite"

@@ -55,6 +55,7 @@ from exspin.prompt import TrimReport, signature, trim_report
 from exspin.records import Candidate, Example, Outcome, Pair, Prompt, Verdict
 from exspin.reporting import Summary, report
 from exspin.run_directory import RunDirectory, check_place, digest_split, open_run
+from exspin.sql.copies import check_engine
 from exspin.sql.execute import Executor
 from exspin.train import train_round, train_sft
 
@@ -126,6 +127,8 @@ def _set_the_table(config: Config, show: Progress) -> tuple[_Table, Policy]:
     for split in splits:
         if missing := describe_missing(split):
             show.say(missing)
+    if config.feedback.copies:
+        check_engine(database for split in splits for database in split.databases.values())
     train, dev, *tests = splits
     chosen = select_questions(
         train,
