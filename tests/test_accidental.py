@@ -109,6 +109,12 @@ def test_who_is_strict_tells_no_row_from_a_row_of_null(stage: Database) -> None:
     assert checked(stage, gold, sql, strict=True)[0].detail == "accidental"
 
 
+def test_who_is_strict_counts_ties(stage: Database) -> None:
+    tied = "SELECT name FROM singer WHERE age = (SELECT max(age) FROM singer)"
+    assert checked(stage, tied, OLDEST)[0].outcome is Outcome.MATCH
+    assert checked(stage, tied, OLDEST, strict=True)[0].detail == "accidental"
+
+
 def test_where_gold_has_several_answers_a_copy_does_not_count(stage: Database) -> None:
     gold = "SELECT id FROM singer GROUP BY country ORDER BY count(*) LIMIT 1"  # any id of a country
     _, report = checked(stage, gold, "SELECT 6")

@@ -215,6 +215,35 @@ def test_a_reference_that_never_held_holds_at_times(tmp_path: Path) -> None:
     assert sum(int(str(rows(copy, join)[0][0])) for copy in found.databases) > 10
 
 
+def test_who_is_named_once_is_there_at_most_once(tmp_path: Path) -> None:
+    names = ["Kyle", *(f"Name {i}" for i in range(20)), "Name 3"]
+    script = "CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT);"
+    script += "".join(f"INSERT INTO t VALUES ({i}, '{name}');" for i, name in enumerate(names))
+    golds = ["SELECT id FROM t WHERE name = 'Kyle'", "SELECT id FROM t WHERE name = 'Name 3'"]
+    found = made(written(tmp_path, script), tmp_path / "cache", golds)
+    assert max(len(rows(copy, golds[0])) for copy in found.databases) == 1
+    assert max(len(rows(copy, golds[1])) for copy in found.databases) > 1  # there were two before
+
+
+def test_an_intersection_of_golds_finds_something(tmp_path: Path) -> None:
+    gold = (
+        "SELECT stadium_id FROM concert WHERE year = '2014' INTERSECT "
+        "SELECT stadium_id FROM concert WHERE year = '2016'"
+    )
+    found = made(written(tmp_path, STAGE), tmp_path / "cache", [gold], 20)
+    assert sum(bool(rows(copy, gold)) for copy in found.databases) >= 15
+
+
+def test_some_are_never_referred_to(tmp_path: Path) -> None:
+    script = "CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE c (id INTEGER PRIMARY KEY, p REFERENCES p (id));"
+    script += "INSERT INTO p VALUES (1), (2), (3), (4), (5);"
+    script += "".join(f"INSERT INTO c VALUES ({i}, {1 + i % 5});" for i in range(400))
+    found = made(written(tmp_path, script), tmp_path / "cache")
+    alone = "SELECT id FROM p WHERE id NOT IN (SELECT p FROM c)"
+    filled = [copy for copy in found.databases if len(rows(copy, "SELECT 1 FROM c")) > 100]
+    assert sum(bool(rows(copy, alone)) for copy in filled) >= len(filled) / 2
+
+
 # --- the same again
 
 
@@ -372,6 +401,7 @@ def test_triggers_do_not_fire_and_views_do_not_run(tmp_path: Path) -> None:
     CREATE VIEW endless AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT * FROM n;
     """
     found = made(written(tmp_path, script), tmp_path / "cache", count=2)
+    assert found.refused == ""
     for copy in found.databases:
         assert rows(copy, "SELECT count(*) FROM log WHERE a = 'fired'") == [(0,)]
         assert rows(copy, "SELECT count(*) FROM sqlite_master WHERE type = 'view'") == [(32,)]

@@ -210,7 +210,9 @@ class Sampler:
                     found[near if isinstance(value, int | float) else str(near)] = None
         if found and self.kind == "text" and set(self.distinct) <= found.keys():
             # A column in which every value is named cannot show that a condition is missing.
-            found[f"{self.distinct[0] if self.distinct else next(iter(found))} 2"] = None
+            one = str(self.distinct[0] if self.distinct else next(iter(found)))
+            if number_of(one) is None:  # numbers have their neighbours
+                found[f"{one} 2"] = None
         return list(found)
 
     def _as_held(self, literal: Value) -> Value:
