@@ -488,6 +488,35 @@ def test_score_as_json(small_spider: Path, tmp_path: Path, predictions: Path) ->
     assert rows[0] == {"index": 0, "db_id": "farm", "outcome": "mismatch", "detail": "values"}
 
 
+def test_score_on_copies(
+    small_spider: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    texts = ["SELECT 4", *GOLD[1:], *GOLD]  # the number of pets, known by heart
+    (tmp_path / "p.sql").write_text("\n".join(texts))
+    asked = (
+        "score",
+        "--data",
+        f"spider:{small_spider}",
+        "--split",
+        "dev",
+        "--predictions",
+        tmp_path / "p.sql",
+    )
+    without = only_json(*asked)
+    assert without["ex"] == 1 and "accidental" not in without
+    found = only_json(*asked, "--copies", "5", "--copies-seed", "3", "--copies-strict")
+    assert found["accidental"] == 1 and found["outcomes"]["mismatch"] == 1 and found["ex"] == 5 / 6
+    assert (found["copies"]["copies"], found["copies"]["seed"], found["copies"]["strict"]) == (
+        5,
+        3,
+        True,
+    )
+    assert len(list((tmp_path / "cache" / "exspin" / "copies").glob("*/*.sqlite"))) == 5
+    said = call(*asked, "--copies", "5").stdout
+    assert "1 of 1 matches were accidental on 5 copies" in said
+
+
 def test_two_splits_are_scored_as_one(small_spider: Path, tmp_path: Path) -> None:
     (tmp_path / "p.sql").write_text("\n".join(GOLD * 3))
     found = only_json(

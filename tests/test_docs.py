@@ -125,8 +125,6 @@ def _values(field: Mapping[str, Any]) -> str:
         "array": "list",
     }[field["type"]]
     marks = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    if "minimum" in field and field["minimum"] == field.get("maximum"):
-        return f"{field['minimum']} alone"
     bounds = [f"{mark} {field[name]:,}" for name, mark in marks.items() if name in field]
     return " ".join([kind, ", ".join(bounds)]).strip()
 

@@ -337,6 +337,25 @@ HOSTILE = {
 }
 
 
+def test_matches_that_fail_on_copies_teach_as_mismatches(
+    small_spider: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    opponent = ScriptedSampler(
+        lambda prompt, k, t: "SELECT 4"
+    )  # right by accident where pets are counted
+    config = small(small_spider, "rounds=1", "feedback.copies=4", "learning.preset=exspin")
+    run(config, tmp_path / "run", opponent=opponent)
+    place = tmp_path / "run" / "round-1"
+    details = [row["detail"] for row in read_jsonl(place / "outcomes.jsonl")]
+    report = read_json(place / "copies.json")
+    assert details.count("accidental") == report["accidental"] == report["checked"] > 0
+    assert (report["copies"], report["seed"], report["without_copies"]) == (4, config.seed, {})
+    weights_of = {row["candidate"]: row["weight"] for row in read_jsonl(place / "pairs.jsonl")}
+    assert min(weights_of.values()) > 0
+    assert read_json(place / "scores.json")["dev"]["copies"]["copies"] == 4
+
+
 def test_a_hostile_opponent_costs_one_outcome_each(small_spider: Path, tmp_path: Path) -> None:
     texts = list(HOSTILE)
     place = {row: texts[row % len(texts)] for row in range(18)}

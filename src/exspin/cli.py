@@ -111,6 +111,9 @@ AllowPrivileged = Annotated[
         help="Go on with a server login that may do more than read, at your own risk.",
     ),
 ]
+_OnCopies = typer.Option(
+    "--copies", min=0, max=100, help="A match has to hold on so many perturbed copies too."
+)
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes that execute SQL.")]
 
 
@@ -169,6 +172,7 @@ def evaluate(
     data: Spec,
     split: SplitName,
     comparator: Annotated[str | None, _ByComparator] = None,
+    copies: Annotated[int | None, _OnCopies] = None,
     predictions: Annotated[
         Path | None, typer.Option("--predictions", help="Keep the answers and their outcomes here.")
     ] = None,
@@ -181,7 +185,9 @@ def evaluate(
     from exspin.config import load_config
     from exspin.evaluation import evaluate as evaluate_
 
-    config = load_config(None, _evaluation_keys(_overrides(set_, allow_privileged)))
+    more = [] if copies is None else [f"feedback.copies={copies}"]
+    overrides = [*_overrides(set_, allow_privileged), *more]
+    config = load_config(None, _evaluation_keys(overrides))
     comparator = comparator or config.feedback.comparator
     _check_comparator(comparator)
     with Terminal(stderr) as progress:
@@ -235,6 +241,12 @@ def score(
         typer.Option("--databases", "--db", help="With --gold: the folder of ID/ID.sqlite."),
     ] = None,
     comparator: Comparator = "default",
+    copies: Annotated[int, _OnCopies] = 0,
+    copies_seed: Annotated[int, typer.Option("--copies-seed", help="Of the copies.")] = 0,
+    copies_strict: Annotated[
+        bool,
+        typer.Option("--copies-strict", help="Differences that people rarely mean count too."),
+    ] = False,
     verdicts: Annotated[
         list[Path] | None,
         typer.Option(
@@ -255,6 +267,7 @@ def score(
     as_json: AsJson = False,
 ) -> None:
     """Score files of predicted SQL against a split or a gold file."""
+    from exspin.accidental import CopyCheck
     from exspin.data import remarks
     from exspin.feedback import describe_damaged
     from exspin.scoring import score_files
@@ -275,6 +288,9 @@ def score(
             limits=Limits(timeout_s=timeout, allow_privileged=allow_privileged),
             workers=workers,
             verdicts=verdicts or [],
+            copies=CopyCheck(copies, seed=copies_seed, strict=copies_strict, workers=workers)
+            if copies
+            else None,
             progress=advance,
         )
     # damage is in the databases, so every file of predictions meets the same

@@ -168,8 +168,11 @@ class FeedbackConfig(_Section):
     comparator: Literal["default", "strict", "bird", "test-suite", "test-suite-distinct"] = Field(
         "default", description="when two results are the same"
     )
-    copies: Annotated[int, Field(ge=0, le=0)] = Field(
-        0, description="perturbed copies of the database (0: none)"
+    copies: Annotated[int, Field(ge=0, le=100)] = Field(
+        0, description="perturbed copies of a database on which a match has to hold too (0: none)"
+    )
+    copies_strict: bool = Field(
+        False, description="differences on copies that people rarely mean count as well"
     )
     timeout_s: Positive = Field(5.0, description="seconds one query may take")
     max_operations: Count | None = Field(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from exspin.accidental import CopyCheck
 from exspin.config import Config, FeedbackConfig, GenerationConfig, PromptConfig
 from exspin.data import Split, load, remarks, with_hardness
 from exspin.data.descriptions import Descriptions, described
@@ -23,6 +24,7 @@ from exspin.progress import Progress, Silent
 from exspin.prompt import render_all, signature, trim_report
 from exspin.records import Candidate, Database, Example, Prompt, Verdict
 from exspin.scoring import Score, summarise
+from exspin.sql.copies import check_engine
 from exspin.sql.execute import Executor, Limits
 from exspin.sql.guide import Guide
 from exspin.sql.schema import read_schema
@@ -49,6 +51,19 @@ def limits_of(config: FeedbackConfig) -> Limits:
         memory_mb=config.memory_mb,
         max_operations=config.max_operations,
         allow_privileged=config.allow_privileged,
+    )
+
+
+def copies_of(config: Config) -> CopyCheck | None:
+    """The check of matches on perturbed copies that a configuration asks for; None: it asks for none."""
+    feedback = config.feedback
+    if feedback.copies == 0:
+        return None
+    return CopyCheck(
+        feedback.copies,
+        seed=config.seed,
+        strict=feedback.copies_strict,
+        workers=feedback.workers,
     )
 
 
@@ -137,6 +152,7 @@ def evaluate_split(
     executor: Executor,
     comparator: str,
     progress: Progress,
+    copies: CopyCheck | None = None,
 ) -> Evaluation:
     """Answer `prompts` (one for each usable question of `data`), execute and score every row of the split."""
     before = sampler.released
@@ -158,11 +174,12 @@ def evaluate_split(
             executor,
             comparator,
             quarantined=data.quarantined,
+            copies=copies,
             progress=advance,
         )
     place = {e.example_id: e.index for e in data.examples}
     ordered = tuple(sorted(verdicts, key=lambda v: place[v.example_id]))
-    score = summarise(ordered, data.examples, comparator)
+    score = summarise(ordered, data.examples, comparator, copies.report if copies else None)
     if line := describe_damaged(score.damaged, data.databases):
         progress.say(line)
     return Evaluation(tuple(candidates), ordered, score)
@@ -192,6 +209,9 @@ def evaluate(
     if predictions is not None:
         check_output(predictions)
     data = load(spec, split, quarantine=quarantine)
+    copies = copies_of(config)
+    if copies:
+        check_engine(data.databases.values())
 
     # torch comes in here, not when scoring or reporting import this module
     from exspin.generate.hf import HfSampler
@@ -225,7 +245,7 @@ def evaluate(
     guides = make_guides(names, data.databases, allow_privileged=allowed)
     sampler = HfSampler(policy, greedy(config.generation, answer_tokens, config.seed), guides)
     with Executor(limits_of(config.feedback), config.feedback.workers) as executor:
-        result = evaluate_split(sampler, data, prompts, executor, comparator, show)
+        result = evaluate_split(sampler, data, prompts, executor, comparator, show, copies)
     if predictions is not None:
         write_predictions(predictions, result)
     return replace(result.score, seconds=time.monotonic() - started)

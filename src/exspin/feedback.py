@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
 
+from exspin.accidental import CopyCheck
 from exspin.records import Candidate, Database, Example, Outcome, Verdict
 from exspin.sql.engines import ErrorKind
 from exspin.sql.execute import Executor, Job, Judgement
@@ -27,13 +28,15 @@ def judge(
     *,
     extract: bool = True,
     quarantined: Container[str] = (),
+    copies: CopyCheck | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[Verdict]:
     """One verdict for each candidate. `examples` by example_id, `databases` by db_id.
 
     The gold of an example whose id is in `quarantined` is not trusted: its candidates are `gold_unusable`, unexecuted.
     With `extract`, the statement is taken out of the model's text first; without, the text is the statement.
-    `progress` is called with the number of candidates judged since its last call.
+    With `copies`, a match has to hold on perturbed copies of its database too: see `exspin.accidental`, and
+    `copies.report` afterwards. `progress` is called with the number of candidates judged since its last call.
     """
     queries = [extract_sql(c.text) if extract else c.text for c in candidates]
     judgements = [
@@ -53,10 +56,11 @@ def judge(
         jobs.append(Job(databases[example.db_id], example.query, queries[index]))
     for index, judgement in zip(known, executor.judge(jobs, comparator, progress), strict=True):
         judgements[index] = judgement
-    return [
+    verdicts = [
         Verdict(candidate.example_id, candidate.k, judgement.outcome, judgement.detail, sql)
         for candidate, judgement, sql in zip(candidates, judgements, queries, strict=True)
     ]
+    return copies.check(verdicts, examples, databases, executor, comparator) if copies else verdicts
 
 
 def damaged(verdicts: Sequence[Verdict], examples: Mapping[str, Example]) -> dict[str, int]:

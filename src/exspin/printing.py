@@ -29,6 +29,8 @@ def print_score(out: Console, score: Score) -> None:
         f"{score.outcomes[Outcome.MATCH]} of {score.scored} scored, {score.gold_unusable} of {score.n} not usable",
         soft_wrap=True,
     )
+    if score.copies:
+        out.print(str(score.copies), soft_wrap=True, markup=False)
     out.print(_outcomes(score))
     hardness = _table("hardness", "scored", "EX", "95 %")
     for name, part in score.by_hardness.items():
@@ -72,7 +74,13 @@ def print_scores(out: Console, scores: Scores) -> None:
     for outcome in Outcome:
         if any(score.outcomes[outcome] for score in scores.files):
             table.add_row(outcome.value, *(str(s.outcomes[outcome]) for s in scores.files))
+    if first.copies:
+        accidental = [str(s.copies.accidental) if s.copies else "" for s in scores.files]
+        table.add_row("  accidental", *accidental)
     out.print(table)
+    for letter, score in zip(letters, scores.files, strict=True):
+        if score.copies:
+            out.print(f"{letter}: {score.copies}", markup=False, soft_wrap=True)
     pairs = _table("pair", "points", "95 %", "fixed", "broke", "p")
     for (i, j), pair in scores.pairs.items():
         low, high = pair.ci95

@@ -19,9 +19,7 @@ class Outcome(StrEnum):
     """What execution says of one candidate. One taxonomy for loss, score, report and ask."""
 
     MATCH = "match"  # same result as gold under the comparator
-    MISMATCH = (
-        "mismatch"  # ran, other result; detail: empty, row_count, column_count, values, order
-    )
+    MISMATCH = "mismatch"  # ran, other result; detail: empty, row_count, column_count, values, order, accidental
     ERROR = "error"  # the engine refused it; detail: no_such_table, no_such_column, syntax, …
     TIMEOUT = "timeout"  # stopped at the time limit
     TOO_LARGE = "too_large"  # result or memory past the caps

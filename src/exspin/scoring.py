@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from exspin import feedback
+from exspin.accidental import CopyCheck, CopyReport
 from exspin.data import Split, with_hardness
 from exspin.errors import DataError
 from exspin.ledger import check_output, write_jsonl
 from exspin.predictions import read_file
 from exspin.records import Candidate, Example, Outcome, Verdict
+from exspin.sql.copies import check_engine
 from exspin.sql.execute import Executor, Limits
 from exspin.statistics import Paired, bootstrap_interval, paired_difference
 
@@ -57,8 +59,11 @@ class Score:
     by_database: Mapping[str, Part]
     damaged: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    copies: CopyReport | None = None  # where matches had to hold on copies
 
     def to_json(self) -> dict[str, Any]:
+        found = self.copies
+        accidental = {"accidental": found.accidental, "copies": found.to_json()} if found else {}
         return {
             "n": self.n,
             "scored": self.scored,
@@ -71,6 +76,7 @@ class Score:
             "by_hardness": {name: part.to_json() for name, part in self.by_hardness.items()},
             "by_database": {name: part.to_json() for name, part in self.by_database.items()},
             "damaged": dict(self.damaged),
+            **accidental,
         }
 
 
@@ -113,13 +119,15 @@ def score(
     limits: Limits | None = None,
     workers: int = 2,
     verdicts: str | Path | None = None,
+    copies: CopyCheck | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Score:
     """Execute and compare a file of predictions for a split, and write the verdicts beside it if asked.
 
     With `extract`, predictions are model text and the statement is taken out first. `sql_column` names the field of a CSV
-    or JSONL file. Raises `DataError` where the file cannot be read or does not fit the split, and `ConfigError` for an
-    unknown comparator.
+    or JSONL file. With `copies`, a match has to hold on perturbed copies of its database too. Raises `DataError` where the
+    file cannot be read or does not fit the split, and `ConfigError` for an unknown comparator, and for copies of a database
+    that is no SQLite file.
     """
     return score_files(
         data,
@@ -130,6 +138,7 @@ def score(
         limits=limits,
         workers=workers,
         verdicts=[] if verdicts is None else [verdicts],
+        copies=copies,
         progress=progress,
     ).files[0]
 
@@ -144,6 +153,7 @@ def score_files(
     limits: Limits | None = None,
     workers: int = 2,
     verdicts: Sequence[str | Path] = (),
+    copies: CopyCheck | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Scores:
     """`score` for several files, and each pair of them compared on the questions that were scored.
@@ -153,6 +163,8 @@ def score_files(
     started = time.monotonic()
     paths, places = [Path(path) for path in predictions], [Path(path) for path in verdicts]
     _check_places(paths, places)
+    if copies:
+        check_engine(data.databases.values())
     texts = [_texts(path, data.examples, comparator, extract, sql_column) for path in paths]
     examples = {example.example_id: example for example in data.examples}
     judged, scores = [], []
@@ -173,14 +185,16 @@ def score_files(
                     comparator,
                     extract=extract,
                     quarantined=data.quarantined,
+                    copies=copies,
                     progress=progress,
                 )
             )
             now = time.monotonic()
-            scores.append(replace(summarise(judged[-1], graded, comparator), seconds=now - started))
+            found = summarise(judged[-1], graded, comparator, copies.report if copies else None)
+            scores.append(replace(found, seconds=now - started))
             started = now
-    for place, found in zip(places, judged, strict=bool(places)):
-        write_verdicts(place, found, data.examples)
+    for place, each_judged in zip(places, judged, strict=bool(places)):
+        write_verdicts(place, each_judged, data.examples)
     return Scores(tuple(map(str, paths)), tuple(scores), _pairs(judged))
 
 
@@ -225,7 +239,12 @@ def _pairs(judged: Sequence[Sequence[Verdict]]) -> dict[tuple[int, int], Paired]
     return pairs
 
 
-def summarise(verdicts: Sequence[Verdict], examples: Sequence[Example], comparator: str) -> Score:
+def summarise(
+    verdicts: Sequence[Verdict],
+    examples: Sequence[Example],
+    comparator: str,
+    copies: CopyReport | None = None,
+) -> Score:
     """The score of one verdict for each example, in the order of the examples."""
     counts = Counter(verdict.outcome for verdict in verdicts)
     hardness: defaultdict[str, list[Verdict]] = defaultdict(list)
@@ -248,6 +267,7 @@ def summarise(verdicts: Sequence[Verdict], examples: Sequence[Example], comparat
         by_hardness={level: _part(hardness[level]) for level in levels if level in hardness},
         by_database={db_id: _part(database[db_id]) for db_id in sorted(database)},
         damaged=feedback.damaged(verdicts, {e.example_id: e for e in examples}),
+        copies=copies,
     )
 
 

@@ -22,6 +22,7 @@ from exspin.config import Config
 from exspin.data import Split, remarks, roles, select_questions, with_hardness
 from exspin.errors import DataError
 from exspin.evaluation import (
+    copies_of,
     describe_released,
     evaluate_split,
     greedy,
@@ -58,6 +59,7 @@ from exspin.prompt import TrimReport, signature, trim_report
 from exspin.records import Candidate, Example, Outcome, Pair, Prompt, Verdict
 from exspin.reporting import Summary, report
 from exspin.run_directory import RunDirectory, check_start, digest_split, open_run
+from exspin.sql.copies import check_engine
 from exspin.sql.execute import Executor
 from exspin.sql.guide import Guide
 from exspin.train import train_round, train_sft
@@ -137,6 +139,8 @@ def _set_the_table(config: Config, show: Progress) -> tuple[_Table, Policy]:
     for split in splits:
         for remark in remarks(split):
             show.say(remark)
+    if config.feedback.copies:
+        check_engine(database for split in splits for database in split.databases.values())
     train, dev, *tests = splits
     chosen = select_questions(
         train,
@@ -264,6 +268,7 @@ class _Play:
         self.place = place
         self.executor = executor
         self.show = show
+        self.copies = copies_of(config)
         self.examples = {e.example_id: e for e in table.examples}
         self._loaded: tuple[int, Policy] | None = None
         self._write_table()
@@ -360,10 +365,16 @@ class _Play:
                     self.table.train.databases,
                     self.executor,
                     self.config.feedback.comparator,
+                    copies=self.copies,
                     progress=advance,
                 )
+            outputs = [target]
             write_jsonl(target, map(Verdict.to_json, verdicts))
-            stage.finish([target])
+            if self.copies:
+                outputs.append(target.with_name("copies.json"))
+                write_json(outputs[-1], self.copies.report.to_json())
+                self.show.say(f"round {round_number}: {self.copies.report}")
+            stage.finish(outputs)
         return [Verdict.from_json(row) for row in read_jsonl(target)]
 
     def pair(
@@ -430,6 +441,7 @@ class _Play:
                 self.executor,
                 self.config.feedback.comparator,
                 self.show,
+                self.copies,
             )
             outputs.append(stage.directory / f"predictions-{split.name}.jsonl")
             write_predictions(outputs[-1], result)

@@ -22,6 +22,7 @@ from exspin.sql.schema import (
     ForeignKey,
     Schema,
     Table,
+    always_quoted,
     first_values,
     one_line,
     spelled,
@@ -105,9 +106,9 @@ class _Reader:
     def _sample(self, table: str, columns: list[str]) -> dict[str, list[str]]:
         cells = ", ".join(
             f"CASE WHEN typeof({name}) = 'BLOB' THEN NULL ELSE left(CAST({name} AS VARCHAR), 200) END"
-            for name in map(_quoted, columns)
+            for name in map(always_quoted, columns)
         )
-        query = f"SELECT {cells} FROM main.{_quoted(table)} LIMIT {SAMPLED_ROWS}"
+        query = f"SELECT {cells} FROM main.{always_quoted(table)} LIMIT {SAMPLED_ROWS}"
         try:
             with self.watchdog.watching([(_TABLE_S, self.connection.interrupt)]):
                 rows = self.connection.execute(query).fetchall()
@@ -140,7 +141,3 @@ def _foreign_keys(
                 if key not in seen:
                     seen.add(key)
                     yield key
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -138,7 +138,7 @@ def quote_name(name: str) -> str:
     """A table or column name as SQL spells it: quoted only where SQLite needs it."""
     if _PLAIN_NAME.fullmatch(name) and name.upper() not in RESERVED:
         return name
-    return '"' + name.replace('"', '""') + '"'
+    return always_quoted(name)
 
 
 _PLAIN_NAME = re.compile(r"[A-Za-z_\u0080-\U0010ffff][\w$\u0080-\U0010ffff]*")
@@ -290,9 +290,9 @@ def _sample(
     # NOT INDEXED: rowid order, whatever indexes there are. Long text is cut and blobs dropped before they reach us.
     cells = ", ".join(
         f"CASE typeof({name}) WHEN 'blob' THEN NULL WHEN 'text' THEN substr({name}, 1, 200) ELSE {name} END"
-        for name in map(_always_quoted, columns)
+        for name in map(always_quoted, columns)
     )
-    query = f"SELECT {cells} FROM main.{_always_quoted(table)} NOT INDEXED LIMIT {SAMPLED_ROWS}"
+    query = f"SELECT {cells} FROM main.{always_quoted(table)} NOT INDEXED LIMIT {SAMPLED_ROWS}"
     budget = iter(range(WORK_LIMIT // 10_000))
     connection.set_progress_handler(lambda: next(budget, None) is None, 10_000)
     try:
@@ -323,7 +323,7 @@ def first_values(
     return found
 
 
-def _always_quoted(name: str) -> str:
+def always_quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 

@@ -8,30 +8,42 @@ Standard library only: the worker process loads it.
 
 from __future__ import annotations
 
-from exspin.sql.tokens import significant
+from collections.abc import Sequence
 
-_ENDS = ("LIMIT", "OFFSET")
+from exspin.sql.tokens import Token, significant
+
+_ENDS = frozenset({"LIMIT", "UNION", "INTERSECT", "EXCEPT"})
 
 
 def broken_ties(sql: str, width: int) -> tuple[str, str] | None:
     """The query with ties broken by its own `width` columns, upwards and downwards; None without an outermost ORDER BY."""
-    ordered = False
-    previous = ""
-    end = len(sql)
-    for token in significant(sql):
-        if token.depth:
-            previous = ""
-            continue
-        if ordered and (token.keyword in _ENDS or token.text == ";"):
-            end = token.start
-            break
-        ordered = ordered or (previous == "ORDER" and token.keyword == "BY")
-        previous = token.keyword
-        last = token.end
-    if not ordered:
+    found = list(significant(sql))
+    place = next((p for p, t in enumerate(found) if t.depth == 0 and is_order_by(found, p)), None)
+    if place is None:
         return None
-    end = min(end, last)  # not behind a comment, which would swallow what is added
-    up, down = (
-        "".join(f", {column} {way}" for column in range(1, width + 1)) for way in ("ASC", "DESC")
-    )
+    end = end_of_order(found, place)
+    up, down = (further_terms(width, way) for way in (" ASC", " DESC"))
     return sql[:end] + up + " " + sql[end:], sql[:end] + down + " " + sql[end:]
+
+
+def is_order_by(tokens: Sequence[Token], place: int) -> bool:
+    """Is the token at this place the BY of an ORDER BY?"""
+    return tokens[place].keyword == "BY" and place > 0 and tokens[place - 1].keyword == "ORDER"
+
+
+def end_of_order(tokens: Sequence[Token], by: int) -> int:
+    """Where in the text the terms of an ORDER BY end, whose BY is at this place. Not behind a comment, which would swallow
+    what is added.
+    """
+    depth, last = tokens[by].depth, tokens[by]
+    for token in tokens[by + 1 :]:
+        ends = token.depth == depth and (token.keyword in _ENDS or token.text == ";")
+        if token.depth < depth or ends:
+            break
+        last = token
+    return last.end
+
+
+def further_terms(width: int, direction: str) -> str:
+    """Terms that order by the first columns of the result, to be added to an ORDER BY."""
+    return "".join(f", {column}{direction}" for column in range(1, width + 1))

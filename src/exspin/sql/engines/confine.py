@@ -7,12 +7,16 @@ from pathlib import Path
 
 
 def limit_process(
-    *, memory_mb: int | None = None, file_bytes: int | None = None, open_files: int | None = None
+    *,
+    memory_mb: int | None = None,
+    file_bytes: int | None = None,
+    open_files: int | None = None,
+    cpu_s: int | None = None,
 ) -> None:
     """Limit this process for good; None leaves a limit as it is. There is never a core dump.
 
     `memory_mb` is address space beyond what is mapped now. `file_bytes` is how far a file may grow; with 0 nothing can
-    be written to one. A lower limit that was there before stays.
+    be written to one. `cpu_s` is processor time, after which the process is killed. A lower limit that was there before stays.
     """
     wanted = {resource.RLIMIT_CORE: 0}
     if memory_mb is not None:
@@ -21,6 +25,8 @@ def limit_process(
         wanted[resource.RLIMIT_FSIZE] = file_bytes
     if open_files is not None:
         wanted[resource.RLIMIT_NOFILE] = open_files
+    if cpu_s is not None:
+        wanted[resource.RLIMIT_CPU] = cpu_s
     for limit, value in wanted.items():
         hard = resource.getrlimit(limit)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
