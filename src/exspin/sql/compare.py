@@ -105,7 +105,7 @@ def compare(gold: Rows, other: Rows, widths: tuple[int, int], rule: Rule) -> Mis
     if not gold and not other:
         return None if rule.empties_equal or widths[0] == widths[1] else Mismatch.COLUMN_COUNT
     if rule.as_set:
-        gold_set, other_set = set(gold), set(other)
+        gold_set, other_set = set(_name_nans(gold)), set(_name_nans(other))
         if gold_set == other_set:
             return None
         sizes = (len(gold_set), len(other_set))

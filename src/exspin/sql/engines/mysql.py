@@ -280,7 +280,9 @@ class MySQLSession(Session):
     def _fetch(self, sql: str, limits: Limits) -> Ran:
         cursor = SSCursor(self._connection)
         cursor.execute(sql)
-        columns = tuple([column[0] for column in cursor.description or ()])
+        if cursor.description is None:  # as after INTO @x: no rows are not an empty result
+            return Ran(outcome=Outcome.DENIED, detail="statement")
+        columns = tuple([column[0] for column in cursor.description])
         rows: list[tuple[Any, ...]] = []
         size = 0
         while chunk := plain_rows(cursor.fetchmany(_CHUNK_ROWS)):

@@ -48,6 +48,7 @@ from psycopg.pq.abc import PGresult
 DRIVER = "postgresql+psycopg"
 _CHUNK_ROWS = 256
 _CHECK_MS = 250  # how often the server looks whether we are there
+_COPIES = (ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH)
 _WITH_ROWS = (ExecStatus.TUPLES_CHUNK, ExecStatus.SINGLE_TUPLE, ExecStatus.TUPLES_OK)
 _QUICK_S = 1  # to cancel or end a session from beside
 
@@ -259,6 +260,10 @@ def reader_sql(connection: psycopg.Connection[Any], login: Login) -> list[str]:
     ]
 
 
+class _NoRows(Exception):
+    """What ran was no query: comments end elsewhere for the server than for the gate (`/* /* */`, a carriage return)."""
+
+
 class PostgreSQLSession(Session):
     """One connection to a server."""
 
@@ -279,6 +284,8 @@ class PostgreSQLSession(Session):
             return self._fetch(sql, limits)
         except MemoryError:
             return Ran(outcome=Outcome.TOO_LARGE, detail="memory")
+        except _NoRows:
+            return Ran(outcome=Outcome.DENIED, detail="statement")
         except psycopg.Error as error:
             return self._refusal(error, sql)
         except (UnicodeError, ValueError, OverflowError):
@@ -313,8 +320,12 @@ class PostgreSQLSession(Session):
         else:
             wire.set_single_row_mode()
         while result := self._next():
+            if result.status in _COPIES:  # the session is closed, since it takes nothing else now
+                raise _NoRows
             if result.status not in _WITH_ROWS:
                 self._take_in()
+                if result.status is not ExecStatus.FATAL_ERROR:
+                    raise _NoRows
                 raise psycopg.errors.error_from_result(result, encoding="utf-8")
             yield result
 

@@ -19,6 +19,7 @@ from exspin.sql.engines.login import CONNECT_S, Lost
 from exspin.sql.engines.watchdog import Watchdog
 
 _PAUSES_S = (0.1, 0.4)  # before a further attempt to connect
+_EARLY = 0.9  # of the time limit: what was stopped before, another session stopped
 
 
 class Session(ABC):
@@ -113,6 +114,9 @@ class ServerEngine:
             self.close()
         if late and ran.outcome is not Outcome.TOO_LARGE:
             return Ran(outcome=Outcome.TIMEOUT, detail="wall")
+        early = time.monotonic() - begin < _EARLY * limit
+        if ran.outcome is Outcome.TIMEOUT and early and not watch.acted:
+            return Ran(outcome=Outcome.INFRA, detail="cancelled")
         return ran
 
     def _connect(self) -> Session:
