@@ -631,7 +631,12 @@ def test_ctrl_c_ends_with_130_and_says_how_to_go_on(
     # Long enough that it is still at SFT when the first line of progress arrives.
     command += settings(f"data=spider:{small_spider}", "sft.epochs=100000")
     with subprocess.Popen(
-        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True
+        command,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell that starts the tests in the background has told them to ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stderr is not None
         said = ""
