@@ -324,7 +324,7 @@ class PostgreSQLSession(Session):
                 raise _NoRows
             if result.status not in _WITH_ROWS:
                 self._take_in()
-                if result.status is not ExecStatus.FATAL_ERROR:
+                if result.status != ExecStatus.FATAL_ERROR:
                     raise _NoRows
                 raise psycopg.errors.error_from_result(result, encoding="utf-8")
             yield result
