@@ -69,8 +69,11 @@ _KINDS = [(re.compile(pattern, re.DOTALL), kind) for pattern, kind in _MESSAGES]
 
 
 def confine(limits: Limits) -> None:
-    """Memory for DuckDB's buffers and results; no file can grow."""
-    limit_process(memory_mb=limits.memory_mb, file_bytes=0, open_files=64)
+    """Memory for DuckDB's buffers and results; no file can grow.
+
+    Not address space: each of DuckDB's eight threads makes glibc reserve 64 MB of it.
+    """
+    limit_process(data_mb=limits.memory_mb, file_bytes=0, open_files=64)
 
 
 def open_engine(url: str, limits: Limits, alive: Callable[[], None]) -> DuckDB:
