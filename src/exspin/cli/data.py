@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from exspin.cli.console import print_json, stderr, stdout
-from exspin.cli.options import AsJson, Spec, SplitName
+from exspin.cli.options import AllowPrivileged, AsJson, Spec, SplitName
 
 app = typer.Typer(no_args_is_help=True, help="Questions with gold SQL, and their databases.")
 
@@ -24,12 +24,24 @@ def data_export(
     from exspin.data.export import export
 
     written = export(data, split, output)
+    if written.servers:
+        stderr.print(
+            f"{', '.join(written.servers)}: on a server, so {output}/databases.yaml names it and no copy was made",
+            markup=False,
+        )
+    if written.without_password:
+        stderr.print(
+            f"{', '.join(written.without_password)}: the password was left out of {output}/databases.yaml; "
+            "write it there as $NAME and set NAME in the environment",
+            markup=False,
+        )
     if as_json:
         print_json(written.to_json())
         return
     stdout.print(
         f"{written.questions} questions in {', '.join(map(str, written.files))}, "
-        f"{written.databases} databases beside them, {written.missing} missing",
+        f"{written.databases - len(written.servers)} databases beside them, {written.missing} missing; "
+        f"--data pairs:{output} takes it",
         soft_wrap=True,
         markup=False,
     )
@@ -44,12 +56,13 @@ def data_import(
         Path, typer.Option("--pairs", help="CSV, TSV or JSONL with question and query.")
     ],
     output: Annotated[Path, typer.Option("-o", help="A new or empty directory.")],
+    allow_privileged: AllowPrivileged = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a data set of your own questions on one database: `--data pairs:DIR` takes it."""
     from exspin.data.importing import import_pairs
 
-    made = import_pairs(db, pairs, output)
+    made = import_pairs(db, pairs, output, allow_privileged=allow_privileged)
     if made.duplicates:
         stderr.print(
             f"{pairs}: {made.duplicates} rows say the same as one before and were left out",
