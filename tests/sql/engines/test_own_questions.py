@@ -78,6 +78,43 @@ def test_score_and_audit(stage: Any, folder: Path, tmp_path: Path) -> None:
     assert [row["example_id"] for row in read_jsonl(quarantine)] == ["pairs/dev/3"]
 
 
+def test_an_audit_finds_the_same_on_every_engine(stage: Any, folder: Path, tmp_path: Path) -> None:
+    golds = {
+        "empty": "SELECT name FROM singer WHERE age > 99",
+        "tie": "SELECT name FROM concert ORDER BY year DESC LIMIT 1",
+        "no tie": "SELECT name FROM concert ORDER BY year DESC, id LIMIT 1",
+        "clock": "SELECT count(*) FROM concert WHERE CURRENT_TIMESTAMP > '2001-01-01'",
+        "write": "DELETE FROM singer",
+        "syntax": "SELECT FROM FROM singer",
+        "order": "SELECT name FROM concert ORDER BY year",
+        "tie!": "SELECT name FROM concert ORDER BY year DESC LIMIT 1",
+    }
+    lines = [
+        json.dumps({"db_id": "stage", "question": q, "query": sql}) for q, sql in golds.items()
+    ]
+    (folder / "test.jsonl").write_text("\n".join(lines))
+    arguments = ["--data", f"pairs:{folder}", "--split", "test", "-o", tmp_path / "audit"]
+    found = call(stage, "audit", *arguments, "--reasons", "failing,nondeterministic,ties,empty")
+
+    def rows(name: str) -> list[tuple[int, str]]:
+        return [(row["index"], row["detail"]) for row in found[name]]
+
+    assert rows("failing") == [(4, "denied"), (5, "syntax")]
+    assert rows("nondeterministic") == [(3, "clock")]
+    assert rows("ties") == [(1, "values"), (6, "order"), (7, "values")]
+    assert rows("empty") == [(0, "")]
+    assert [row["example_id"] for row in found["duplicates"]] == ["pairs/test/7"]
+    assert found["engines"] == [stage.kind]
+    assert ("in the other direction" in (tmp_path / "audit" / "audit.html").read_text()) == (
+        stage.kind == "sqlite"
+    )
+    marked = tmp_path / "audit" / "quarantine.jsonl"
+    (tmp_path / "p.sql").write_text("".join(f"{sql}\n" for sql in golds.values()))
+    spec = ["--data", f"pairs:{folder}", "--split", "test", "--predictions", tmp_path / "p.sql"]
+    scored = call(stage, "score", *spec, "--quarantine", marked)
+    assert (scored["n"], scored["scored"], scored["ex"]) == (8, 1, 1.0)
+
+
 def test_gold_in_a_file_is_scored_on_it(stage: Any, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "gold.sql").write_text("".join(f"{sql}\tstage\n" for _, sql in ASKED))
     (tmp_path / "p.sql").write_text("".join(f"{sql}\n" for _, sql in ASKED))
