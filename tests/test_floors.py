@@ -23,7 +23,7 @@ FLOORS = [
     ["pairs", "scoring", "evaluation", "run_directory"],
     ["train"],
     ["reporting", "auditing", "diagnosis", "selfplay"],
-    ["terminal", "printing", "cli", "__main__"],
+    ["cli", "__main__"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 
@@ -38,8 +38,6 @@ SIDEWAYS = {
     ("evaluation", "scoring"),
     ("selfplay", "reporting"),
     ("auditing", "reporting"),
-    ("cli", "terminal"),
-    ("cli", "printing"),
     ("__main__", "cli"),
 }
 

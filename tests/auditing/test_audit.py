@@ -163,6 +163,16 @@ def test_the_page_escapes_and_needs_nothing(make_release: MakeRelease, tmp_path:
     assert "url(" not in page.replace("url(#", "")  # marks within the page
 
 
+def test_the_page_cuts_what_nobody_reads(make_release: MakeRelease, tmp_path: Path) -> None:
+    long = f"SELECT '{'x' * 900_000}' FROM nowhere"
+    rows = [("shop", f"Q{i}{'?' * 5000}", long) for i in range(3)]
+    audit = exspin.audit(f"spider:{make_release(dev=rows)}", "dev", directory=tmp_path, workers=1)
+    page = (tmp_path / "audit.html").read_text()
+    assert len(page) < 60_000 and page.count("(900,022 characters; whole in audit.json)") == 3
+    assert page.count("(5,002 characters; whole in audit.json)") == 3
+    assert audit.failing[0].query == long
+
+
 def test_the_page_says_where_a_long_list_is_whole(
     make_release: MakeRelease, tmp_path: Path
 ) -> None:

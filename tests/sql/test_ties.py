@@ -17,6 +17,9 @@ from exspin.sql.ties import broken_ties
         ("SELECT a FROM t order  by a -- LIMIT", "SELECT a FROM t order  by a, 1 ASC  -- LIMIT"),
         ("SELECT a FROM t ORDER BY (SELECT 1 LIMIT 1) LIMIT 2 OFFSET 1",
          "SELECT a FROM t ORDER BY (SELECT 1 LIMIT 1), 1 ASC LIMIT 2 OFFSET 1"),
+        ("SELECT a FROM t ORDER BY a OFFSET 1", "SELECT a FROM t ORDER BY a, 1 ASC OFFSET 1"),
+        ("SELECT a FROM t ORDER BY a FETCH FIRST 1 ROW ONLY", "SELECT a FROM t ORDER BY a, 1 ASC FETCH FIRST 1 ROW ONLY"),
+        ("SELECT a FROM t ORDER BY offset, t.fetch LIMIT 1", "SELECT a FROM t ORDER BY offset, t.fetch, 1 ASC LIMIT 1"),
         ("SELECT a FROM t UNION SELECT b FROM u ORDER BY 1;", "SELECT a FROM t UNION SELECT b FROM u ORDER BY 1, 1 ASC ;"),
     ],
 )  # fmt: skip

@@ -114,6 +114,12 @@ class Audit:
     slow_s: float
     near: float
     seconds: float
+    engines: tuple[str, ...]  # of the databases that are there
+
+    @property
+    def reversible(self) -> bool:
+        """Could the second runs return unordered rows in the other direction? SQLite alone does that."""
+        return set(self.engines) <= {"sqlite"}
 
     def to_json(self) -> dict[str, Any]:
         def listed(rows: Sequence[Any]) -> list[dict[str, Any]]:
@@ -138,6 +144,7 @@ class Audit:
             "quarantined": dict(Counter(row.reason for row in self.quarantine)),
             "data": self.spec,
             "comparator": self.comparator,
+            "engines": list(self.engines),
             "slow_s": self.slow_s,
             "near": self.near,
             "seconds": self.seconds,
@@ -204,6 +211,7 @@ def collect(
         slow_s=slow_s,
         near=near,
         seconds=seconds(),
+        engines=tuple(sorted({database.kind for database in data.databases.values()})),
     )
 
 

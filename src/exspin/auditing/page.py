@@ -15,6 +15,7 @@ from exspin.reporting.page import count, digest_of, percent
 
 SHOWN = 200  # rows of one list
 FOLDED = 20  # a longer list is opened by a click
+LONGEST = 1_500  # characters of one text
 
 CAUSES = {
     "random": "chance",
@@ -46,7 +47,7 @@ def render(audit: Audit) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters.update(percent=percent, count=count)
+    environment.filters.update(percent=percent, count=count, cut=cut)
     style = (files("exspin.reporting") / "report.css").read_text("utf-8")
     return environment.get_template("audit.html.j2").render(
         a=audit,
@@ -58,3 +59,10 @@ def render(audit: Audit) -> str:
         ties=TIES,
         kinds=KINDS,
     )
+
+
+def cut(text: str) -> str:
+    """A text as the page shows it; what is longer says so."""
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[:LONGEST]} … ({count(len(text))} characters; whole in audit.json)"

@@ -11,13 +11,49 @@ from exspin.sql.tokens import Token, significant
 
 Volatile = Literal["random", "clock", "engine", ""]
 
-_RANDOM = frozenset({"RANDOM", "RANDOMBLOB", "RAND", "UUID", "NEWID", "GEN_RANDOM_UUID"})
-_CLOCK_WORDS = frozenset({"CURRENT_DATE", "CURRENT_TIME", "CURRENT_TIMESTAMP"})
-_CLOCK = frozenset({"NOW", "CURDATE", "CURTIME", "SYSDATE", "GETDATE", "TODAY"})
+_RANDOM = frozenset(
+    {
+        "RANDOM",
+        "RANDOMBLOB",
+        "RANDOM_NORMAL",
+        "RAND",
+        "UUID",
+        "UUID_SHORT",
+        "NEWID",
+        "GEN_RANDOM_UUID",
+    }
+)
+_CLOCK_WORDS = frozenset(
+    {
+        "CURRENT_DATE",
+        "CURRENT_TIME",
+        "CURRENT_TIMESTAMP",
+        "LOCALTIMESTAMP",
+        "UTC_DATE",
+        "UTC_TIMESTAMP",
+    }
+)
+_CLOCK = frozenset(
+    {
+        *("NOW", "CURDATE", "CURTIME", "SYSDATE", "GETDATE", "TODAY", "LOCALTIME", "UTC_TIME"),
+        *("CLOCK_TIMESTAMP", "STATEMENT_TIMESTAMP", "TRANSACTION_TIMESTAMP", "TIMEOFDAY"),
+    }
+)
 # These read the clock where they are told 'now', or nothing: how many arguments leave the moment open.
-_DATES = {"DATE": 0, "TIME": 0, "DATETIME": 0, "JULIANDAY": 0, "UNIXEPOCH": 0, "STRFTIME": 1}
+_DATES = {
+    "DATE": 0,
+    "TIME": 0,
+    "DATETIME": 0,
+    "JULIANDAY": 0,
+    "UNIXEPOCH": 0,
+    "STRFTIME": 1,
+    "UNIX_TIMESTAMP": 0,
+}
 _ENGINE = frozenset(
-    {"SQLITE_VERSION", "SQLITE_SOURCE_ID", "CHANGES", "TOTAL_CHANGES", "LAST_INSERT_ROWID"}
+    {
+        *("SQLITE_VERSION", "SQLITE_SOURCE_ID", "CHANGES", "TOTAL_CHANGES", "LAST_INSERT_ROWID"),
+        *("VERSION", "CONNECTION_ID", "LAST_INSERT_ID", "PG_BACKEND_PID", "FOUND_ROWS"),
+    }
 )
 
 

@@ -35,9 +35,8 @@ class Description:
     type: str
 
 
-Descriptions = Mapping[
-    tuple[str, str], Description
-]  # (table, column), both as the database spells them
+# (table, column), both as the database spells them, or folded where it was not asked
+Descriptions = Mapping[tuple[str, str], Description]
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,8 @@ def described(schema: Schema, descriptions: Descriptions) -> Schema:
     for table in schema.tables:
         columns = []
         for column in table.columns:
-            found = descriptions.get((table.name, column.name), nothing)
+            folded = descriptions.get((_plain(table.name), _plain(column.name)), nothing)
+            found = descriptions.get((table.name, column.name), folded)
             columns.append(
                 replace(
                     column,
@@ -70,31 +70,51 @@ def described(schema: Schema, descriptions: Descriptions) -> Schema:
     return replace(schema, tables=tuple(tables))
 
 
-def read_descriptions(folder: Path, schema: Schema) -> tuple[Descriptions, list[Problem]]:
-    """Read the CSV files of a folder, one for each table, for the columns the schema has. Hidden files are passed over."""
-    tables = {_plain(table.name): table for table in schema.tables}
+def read_descriptions(folder: Path, schema: Schema | None) -> tuple[Descriptions, list[Problem]]:
+    """Read the CSV files of a folder, one for each table, for the columns the schema has. Hidden files are passed over.
+
+    Without a schema, of a server that is not to be asked, every row is taken: what fits no column is met when prompts are
+    written, and passed over.
+    """
+    tables = {_plain(table.name): table for table in schema.tables} if schema else {}
     found: dict[tuple[str, str], Description] = {}
     problems: list[Problem] = []
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.suffix.lower() != ".csv":
             continue
         table = tables.get(_plain(path.stem))
-        if table is None:
+        if table is None and schema is not None:
             problems.append(
                 Problem("description files are for no table of their database", f"{path}")
             )
             continue
-        columns = {_plain(column.name): column.name for column in table.columns}
+        table_name = table.name if table else _plain(path.stem)
+        columns = {_plain(column.name): column.name for column in table.columns} if table else None
         for line, row in _rows(path, problems):
             where = f"{path}:{line} ({one_line(row[_COLUMN], 40)!r})"
-            name = columns.get(_plain(row[_COLUMN]))
-            if name is None:
+            plain = _plain(row[_COLUMN])
+            name = plain if columns is None else columns.get(plain)
+            if not name:
                 problems.append(Problem("rows name no column of their table", where))
-            elif (table.name, name) in found:
+            elif (table_name, name) in found:
                 problems.append(Problem("rows describe a column that has its description", where))
             else:
-                found[table.name, name] = _description(name, row)
+                found[table_name, name] = _description(name, row)
     return found, problems
+
+
+def write_descriptions(folder: Path, descriptions: Descriptions) -> None:
+    """Files that `read_descriptions` reads the same descriptions from. Raises `OSError`."""
+    folder.mkdir(parents=True)
+    for table in dict.fromkeys(table for table, _ in descriptions):
+        with (folder / f"{table}.csv").open("w", encoding="utf-8", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow((_COLUMN, "column_description", "data_format", "value_description"))
+            rows.writerows(
+                (column, text.comment, text.type, text.values)
+                for (name, column), text in descriptions.items()
+                if name == table
+            )
 
 
 def summarise(problems: Sequence[Problem]) -> Iterator[str]:

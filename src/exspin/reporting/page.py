@@ -21,7 +21,7 @@ from exspin.records import Outcome
 from exspin.reporting import charts
 from exspin.reporting.collect import Opponent, RunFiles
 from exspin.reporting.questions import questions_json
-from exspin.reporting.summary import Comparison, PartRow, RoundScore, Summary
+from exspin.reporting.summary import Accidental, Comparison, PartRow, RoundScore, Summary
 
 OUTCOMES = {
     Outcome.MATCH: "right",
@@ -69,6 +69,8 @@ def render(run: RunFiles, summary: Summary) -> str:
         share=_share,
         score_rows=[(f"{s.split}, {round_name(s.round)}", s.outcomes) for s in _by_split(summary)],
         opponent_rows=[(round_name(t), o.outcomes) for t, o in summary.opponents.items()],
+        accidental=_by_round(summary.accidental),
+        accidental_of=list(dict.fromkeys(a.split for a in summary.accidental)),
         preset=run.config.learning.preset,
         seed=run.config.seed,
         parts=_parts(summary),
@@ -262,6 +264,13 @@ def _parts(summary: Summary) -> list[PartTable]:
                 numbers = sorted({row.round for row in mine})
                 tables.append(PartTable(kind, split, numbers, rows))
     return tables
+
+
+def _by_round(found: Iterable[Accidental]) -> dict[int, dict[str | None, Accidental]]:
+    rounds: dict[int, dict[str | None, Accidental]] = {}
+    for each in found:
+        rounds.setdefault(each.round, {})[each.split] = each
+    return rounds
 
 
 def _by_split(summary: Summary) -> list[RoundScore]:

@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from exspin.sql.tokens import Token, significant
 
 _ENDS = frozenset({"LIMIT", "UNION", "INTERSECT", "EXCEPT"})
+_ENDS_ELSEWHERE = frozenset(
+    {"OFFSET", "FETCH"}
+)  # of other engines; a column of SQLite may be called so
 
 
 def broken_ties(sql: str, width: int) -> tuple[str, str] | None:
@@ -37,7 +40,8 @@ def end_of_order(tokens: Sequence[Token], by: int) -> int:
     """
     depth, last = tokens[by].depth, tokens[by]
     for token in tokens[by + 1 :]:
-        ends = token.depth == depth and (token.keyword in _ENDS or token.text == ";")
+        words = _ENDS if last is tokens[by] or last.text in (",", ".") else _ENDS | _ENDS_ELSEWHERE
+        ends = token.depth == depth and (token.keyword in words or token.text == ";")
         if token.depth < depth or ends:
             break
         last = token
