@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from exspin.sql.tokens import Token, significant
+from exspin.sql.tokens import Token, outer_depth, significant
 
 _ENDS = frozenset({"LIMIT", "UNION", "INTERSECT", "EXCEPT"})
 _ENDS_ELSEWHERE = frozenset(
@@ -21,7 +21,10 @@ _ENDS_ELSEWHERE = frozenset(
 def broken_ties(sql: str, width: int) -> tuple[str, str] | None:
     """The query with ties broken by its own `width` columns, upwards and downwards; None without an outermost ORDER BY."""
     found = list(significant(sql))
-    place = next((p for p, t in enumerate(found) if t.depth == 0 and is_order_by(found, p)), None)
+    outer = outer_depth(found)
+    place = next(
+        (p for p, t in enumerate(found) if t.depth == outer and is_order_by(found, p)), None
+    )
     if place is None:
         return None
     end = end_of_order(found, place)
