@@ -280,13 +280,17 @@ def test_a_statement_begun_anew_for_text_that_is_not_utf8_has_all_its_time(tmp_p
     with sqlite3.connect(database.path) as connection:
         connection.execute("UPDATE singer SET name = CAST(x'4AFC72' AS TEXT) WHERE id = 3")
     connection.close()
-    restarts: list[float] = []
-    engine = SQLite(str(database.path), Limits(), lambda: restarts.append(engine._deadline))
+    told: list[tuple[bool, float]] = []
+    engine = SQLite(
+        str(database.path), Limits(), lambda running: told.append((running, engine._deadline))
+    )
     begun = time.monotonic()
     for _ in range(2):
         assert len(engine.run("SELECT name FROM singer", Budget(50.0)).rows) == 3
-    assert len(restarts) == 1  # the parent is told, once for a connection
-    assert restarts[0] - begun > 50.0
+    # the parent is told of the opening, of the beginning, and of the second beginning; once for a connection
+    assert [running for running, _ in told] == [False, True, True]
+    assert told[0][1] < told[1][1] < told[2][1]
+    assert told[1][1] - begun > 50.0
 
 
 def test_a_log_without_its_index_is_an_unusable_database_and_no_file_is_made(

@@ -32,7 +32,7 @@ from exspin.sql.engines.login import (
     parse_login,
     refuse_or_warn,
 )
-from exspin.sql.engines.server import ServerEngine, Session, shut_down
+from exspin.sql.engines.server import ServerEngine, Session, hung_up_after, shut_down
 from exspin.sql.engines.values import plain_rows, row_bytes
 
 if find_spec("psycopg") is None:
@@ -112,12 +112,14 @@ def confine(limits: Limits) -> None:
     limit_process(memory_mb=limits.memory_mb, file_bytes=0, open_files=64)
 
 
-def open_engine(url: str, limits: Limits, alive: Callable[[], None]) -> ServerEngine:
+def open_engine(url: str, limits: Limits, alive: Callable[[bool], None]) -> ServerEngine:
     """The database behind `postgresql://…`."""
     login = parse_login(url, DRIVER)
 
     def log_in() -> Session:
-        return PostgreSQLSession(connect(login, limits, adapters=_adapters()), login)
+        return PostgreSQLSession(
+            connect(login, limits, adapters=_adapters()), login, limits.timeout_s
+        )
 
     return ServerEngine(limits, alive, log_in, forbidden)
 
@@ -164,9 +166,10 @@ def _connected(
             raise login.refused(error) from None
         break
     try:
-        if why := more_than_reading(connection):
-            cure = reader_sql(connection, login)
-            refuse_or_warn(login, why, cure, allowed=limits.allow_privileged)
+        with hung_up_after(CONNECT_S, lambda: _hang_up(connection)):
+            if why := more_than_reading(connection):
+                cure = reader_sql(connection, login)
+                refuse_or_warn(login, why, cure, allowed=limits.allow_privileged)
     except psycopg.Error as error:
         connection.close()
         raise Lost(f"connection_lost: {login.tell(error)}") from None
@@ -260,6 +263,14 @@ def reader_sql(connection: psycopg.Connection[Any], login: Login) -> list[str]:
     ]
 
 
+def _hang_up(connection: psycopg.Connection[Any]) -> None:
+    try:
+        descriptor = os.dup(connection.pgconn.socket)
+    except (psycopg.Error, OSError):
+        return  # it is closed already
+    shut_down(descriptor)
+
+
 class _NoRows(Exception):
     """What ran was no query: comments end elsewhere for the server than for the gate (`/* /* */`, a carriage return)."""
 
@@ -267,19 +278,22 @@ class _NoRows(Exception):
 class PostgreSQLSession(Session):
     """One connection to a server."""
 
-    def __init__(self, connection: psycopg.Connection[Any], login: Login) -> None:
+    def __init__(self, connection: psycopg.Connection[Any], login: Login, usual_s: float) -> None:
         self._connection = connection
         self._login = login
+        self._usual_s = usual_s  # the time limit of the session
         self._pid = connection.info.backend_pid
 
-    def run(self, sql: str, budget: Budget, limits: Limits) -> Ran:
+    def begin(self, budget: Budget) -> None:
         begin = "BEGIN READ ONLY"
-        if budget.timeout_s != limits.timeout_s:
+        if budget.timeout_s != self._usual_s:
             begin += f"; SET LOCAL statement_timeout = {round(budget.timeout_s * 1000)}"
         try:
             self._connection.execute(begin)
         except psycopg.Error as error:
             raise Lost("connection_lost") from error
+
+    def run(self, sql: str, limits: Limits) -> Ran:
         try:
             return self._fetch(sql, limits)
         except MemoryError:
@@ -408,11 +422,7 @@ class PostgreSQLSession(Session):
             return  # no connection left for us; the next step needs none
 
     def hang_up(self) -> None:
-        try:
-            descriptor = os.dup(self._connection.pgconn.socket)
-        except (psycopg.Error, OSError):
-            return  # it is closed already
-        shut_down(descriptor)
+        _hang_up(self._connection)
 
     def close(self) -> None:
         self._connection.close()
