@@ -211,6 +211,9 @@ def test_a_database_file_is_checked(folder: Path) -> None:
 def test_a_file_that_is_no_duckdb_database(folder: Path) -> None:
     (folder / "shop.duckdb").write_bytes((folder / "shop.sqlite").read_bytes())
     (folder / "databases.yaml").write_text("shop: duckdb:///shop.duckdb\n")
+    with pytest.raises(DatabaseError, match=r"is an SQLite database; correct the URL in"):
+        load(f"pairs:{folder}", "train")
+    (folder / "shop.duckdb").write_bytes(b"something else")
     with pytest.raises(DatabaseError, match=r"is not a DuckDB database; correct the URL in"):
         load(f"pairs:{folder}", "train")
 

@@ -15,7 +15,7 @@ from typing import Any
 from exspin.auditing.repeats import Duplicate, Leak
 from exspin.auditing.volatile import volatile
 from exspin.data.splits import Split
-from exspin.records import Example, Outcome
+from exspin.records import Example, Flat, Outcome
 from exspin.sql.probe import Probe
 
 # Why a row may be quarantined, the worst first; a row is quarantined for the first that holds.
@@ -25,7 +25,7 @@ SLOWEST = 10  # shown even where none is slow
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Flat):
     """One row of the data and what was found. Which numbers mean something depends on the list it stands in."""
 
     example_id: str
@@ -38,12 +38,9 @@ class Finding:
     question: str
     query: str
 
-    def to_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
-
 
 @dataclass(frozen=True, slots=True)
-class Quarantined:
+class Quarantined(Flat):
     """A line of the quarantine file."""
 
     example_id: str
@@ -52,24 +49,18 @@ class Quarantined:
     detail: str
     query: str
 
-    def to_json(self) -> dict[str, str]:
-        return {name: getattr(self, name) for name in self.__slots__}
-
 
 @dataclass(frozen=True, slots=True)
-class DatabaseProblem:
+class DatabaseProblem(Flat):
     """A database that cannot be used, or not wholly."""
 
     db_id: str
     questions: int
     detail: str  # missing; damaged: some gold fails because of the file
 
-    def to_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
-
 
 @dataclass(frozen=True, slots=True)
-class PartCount:
+class PartCount(Flat):
     """A split or a database in numbers."""
 
     n: int
@@ -81,9 +72,6 @@ class PartCount:
     ties: int
     duplicates: int
     leaks: int
-
-    def to_json(self) -> dict[str, int]:
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from exspin.auditing.findings import Audit
-from exspin.reporting.page import count, digest_of, percent
+from exspin.reporting.page import count, digest_of, percent, template
 
 SHOWN = 200  # rows of one list
 FOLDED = 20  # a longer list is opened by a click
@@ -40,16 +39,9 @@ KINDS = {
 
 def render(audit: Audit) -> str:
     """The whole page."""
-    environment = Environment(
-        loader=PackageLoader("exspin.auditing", ""),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters.update(percent=percent, count=count, cut=cut)
+    page = template("exspin.auditing", "audit.html.j2", percent=percent, count=count, cut=cut)
     style = (files("exspin.reporting") / "report.css").read_text("utf-8")
-    return environment.get_template("audit.html.j2").render(
+    return page.render(
         a=audit,
         style=Markup(style),
         policy=f"default-src 'none'; style-src '{digest_of(style)}'; base-uri 'none'; form-action 'none'",

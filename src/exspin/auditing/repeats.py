@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from exspin.data.splits import find_near_duplicates
-from exspin.records import Example
+from exspin.records import Example, Flat
 from exspin.sql.tokens import significant
 
 Kind = Literal["question+db", "question", "near"]
 
 
 @dataclass(frozen=True, slots=True)
-class Duplicate:
+class Duplicate(Flat):
     """A question that stands before in its split, for the same database."""
 
     example_id: str
@@ -31,12 +31,9 @@ class Duplicate:
     query: str
     of_query: str
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True)
-class Leak:
+class Leak(Flat):
     """A question of a split that stands in a split named before it; `of` is the most similar one there."""
 
     example_id: str
@@ -48,9 +45,6 @@ class Leak:
     similarity: float  # Jaccard of word trigrams; 1 for equal ones
     question: str
     of_question: str
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def find_repeats(

@@ -25,6 +25,7 @@ from exspin.cli.options import (
 from exspin.cli.printing import print_audit, print_score, print_scores
 from exspin.cli.terminal import Terminal
 from exspin.errors import ConfigError
+from exspin.records import Outcome
 
 
 def score(
@@ -102,6 +103,14 @@ def score(
     # damage is in the databases, so every file of predictions meets the same
     if damaged := describe_damaged(result.files[0].damaged, questions.databases):
         stderr.print(damaged, markup=False)
+    if not extract:
+        for name, found in zip(result.names, result.files, strict=True):
+            if 2 * found.outcomes[Outcome.NOT_A_QUERY] > found.scored:
+                stderr.print(
+                    f"{name}: {found.outcomes[Outcome.NOT_A_QUERY]} of {found.scored} predictions are no single SELECT; "
+                    "--extract takes the statement out of model text",
+                    markup=False,
+                )
     one = result.files[0] if len(predictions) == 1 else None
     if as_json:
         print_timed_json((one or result).to_json())

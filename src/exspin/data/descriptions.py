@@ -15,8 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from exspin.data.databases import stay_inside
 from exspin.data.rows import what_it_is
-from exspin.sql.schema import Schema, one_line
+from exspin.records import Database
+from exspin.sql.schema import Schema, one_line, read_schema
 
 COMMENT_LENGTH = 160  # characters a prompt shows of a column's description; "..." marks the cut
 VALUES_LENGTH = 240  # and of the meaning of its values
@@ -100,6 +102,24 @@ def read_descriptions(folder: Path, schema: Schema | None) -> tuple[Descriptions
                 problems.append(Problem("rows describe a column that has its description", where))
             else:
                 found[table_name, name] = _description(name, row)
+    return found, problems
+
+
+def read_all_descriptions(
+    root: Path, folders: Mapping[str, Path], databases: Mapping[str, Database]
+) -> tuple[dict[str, Descriptions], list[Problem]]:
+    """The same for the databases whose folder is there, by db_id. Raises `DatabaseError` for one that a link leads out of
+    `root`. Servers are not asked.
+    """
+    found: dict[str, Descriptions] = {}
+    problems: list[Problem] = []
+    for name, folder in folders.items():
+        if folder.is_dir():
+            stay_inside(root, folder)
+            database = databases[name]
+            schema = read_schema(database, sample_values=0) if database.is_file else None
+            found[name], more = read_descriptions(folder, schema)
+            problems += more
     return found, problems
 
 

@@ -12,21 +12,20 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import yaml
 
-from exspin.data.databases import safe_db_id, stay_inside
-from exspin.data.descriptions import Descriptions, read_descriptions, summarise
+from exspin.data.databases import safe_db_id
+from exspin.data.descriptions import read_all_descriptions, summarise
 from exspin.data.divide import divide
 from exspin.data.rows import Row, read_lines
 from exspin.data.splits import Split, question_key
 from exspin.data.urls import open_url
 from exspin.errors import DataError
 from exspin.records import Database, Example
-from exspin.sql.schema import read_schema
 
 SPLITS = ("train", "dev", "test", "fit", "heldout")
 DATABASES = "databases.yaml"
@@ -81,8 +80,10 @@ def load_pairs(folder: Path, name: str) -> Split:
     databases, missing = _databases(folder, [rows[number] for number in kept])
     chosen = [examples[number] for number in kept]
     warnings += _repeated(folder, name, chosen)
-    descriptions, problems = _descriptions(folder / DESCRIPTIONS, databases)
-    warnings += problems
+    about = folder / DESCRIPTIONS
+    folders = {db_id: about / db_id for db_id in databases}
+    descriptions, problems = read_all_descriptions(about, folders, databases)
+    warnings += summarise(problems)
     return Split(
         spec,
         name,
@@ -118,22 +119,6 @@ def named_databases(
 def written_urls(folder: Path) -> dict[str, str]:
     """db_id → URL as `databases.yaml` has it, `$NAME` and all. Raises `DataError` with the line."""
     return {name: url for name, (_, url) in _read_urls(folder / DATABASES).items() if url}
-
-
-def _descriptions(
-    root: Path, databases: Mapping[str, Database]
-) -> tuple[dict[str, Descriptions], Iterator[str]]:
-    """What is written about the columns of each database, and what of that is no use. Servers are not asked."""
-    found: dict[str, Descriptions] = {}
-    problems = []
-    for name, database in databases.items():
-        folder = root / name
-        if folder.is_dir():
-            stay_inside(root, folder)
-            schema = read_schema(database, sample_values=0) if database.is_file else None
-            found[name], more = read_descriptions(folder, schema)
-            problems += more
-    return found, summarise(problems)
 
 
 def _databases(folder: Path, rows: Sequence[Row]) -> tuple[dict[str, Database], dict[str, int]]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from exspin.records import Outcome
@@ -38,24 +38,12 @@ OUTCOMES = {
 
 def render(run: RunFiles, summary: Summary) -> str:
     """The whole page."""
-    environment = Environment(
-        loader=PackageLoader("exspin.reporting", ""),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters.update(
-        percent=percent,
-        points=points,
-        span=span,
-        count=count,
-        chance=chance,
-        duration=duration,
-        round=round_name,
+    filters = (percent, points, span, count, chance, duration)
+    page = template(
+        "exspin.reporting", "report.html.j2", **{f.__name__: f for f in filters}, round=round_name
     )
     style, script = _file("report.css"), _file("browser.js")
-    return environment.get_template("report.html.j2").render(
+    return page.render(
         s=summary,
         style=Markup(style),
         script=Markup(script),
@@ -289,6 +277,19 @@ def _share(part: int, whole: int) -> str:
 
 def _short(number: int) -> str:
     return f"R{number}" if number else "SFT"
+
+
+def template(package: str, name: str, **filters: Callable[..., str]) -> Template:
+    """A page's template: other people's text is escaped, and a name that is not given is an error."""
+    environment = Environment(
+        loader=PackageLoader(package, ""),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters.update(filters)
+    return environment.get_template(name)
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------

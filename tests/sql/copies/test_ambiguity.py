@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from exspin.sql.ambiguity import variants
+from exspin.sql.copies.ambiguity import variants
 
 SCRIPT = """
 CREATE TABLE singer (id INTEGER PRIMARY KEY, name TEXT, country TEXT, age INTEGER);

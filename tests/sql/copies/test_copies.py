@@ -18,9 +18,9 @@ from exspin.ledger import digest_file
 from exspin.records import Database
 from exspin.sql import copies as copies_module
 from exspin.sql.copies import CopySet, make_copies
-from exspin.sql.mentions import read_mentions
-from exspin.sql.perturb import Perturber
-from exspin.sql.source import MAX_ROWS, MOST_ROWS, read_source
+from exspin.sql.copies.mentions import read_mentions
+from exspin.sql.copies.perturb import Perturber
+from exspin.sql.copies.source import MAX_ROWS, MOST_ROWS, read_source
 
 STAGE = """
 CREATE TABLE stadium (id INTEGER PRIMARY KEY, name TEXT NOT NULL, city TEXT, capacity INTEGER CHECK (capacity > 0));
