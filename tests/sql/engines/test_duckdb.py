@@ -93,6 +93,7 @@ def test_a_file_whose_name_is_a_word_of_an_error_is_judged_by_the_error(
     [
         ("SELECT 'configuration has been locked' FROM nosuch", "no_such_table"),
         ('SELECT * FROM "read-only"', "no_such_table"),
+        ("SELECT nosuch, 'function with name x does not exist' FROM singer", "no_such_column"),
         ("SELECT 'which is attached in read-only mode'::INT", "type"),
     ],
 )
