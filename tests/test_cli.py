@@ -538,6 +538,8 @@ def test_export_as_json(small_spider: Path, tmp_path: Path) -> None:
         "questions": 12,
         "databases": 1,
         "missing": 1,
+        "servers": [],
+        "without_password": [],
     }
 
 
