@@ -68,6 +68,17 @@ def test_every_variant_is_written_out() -> None:
     ]
 
 
+def test_only_what_is_named_as_a_table_is_read_backwards() -> None:
+    """A column may be called like a table."""
+    t, u = (f"(SELECT * FROM {name} ORDER BY rowid DESC LIMIT -1) AS {name}" for name in "tu")
+    for sql in (
+        "SELECT u, t FROM {t}, {u}",
+        "SELECT (SELECT a FROM {t}), max(b, u) FROM {u}",
+        "SELECT a FROM {t} WHERE a IN (1, u) GROUP BY a, u",
+    ):
+        assert variants(sql.format(t="t", u="u"), {"t", "u"}) == [sql.format(t=t, u=u)]
+
+
 @pytest.mark.parametrize(
     "sql", ["", "SELECT 1", "FROM", "ORDER BY", "SELECT a FROM", ")) ORDER BY"]
 )
