@@ -183,6 +183,11 @@ def test_a_table_of_one_column(tmp_path: Path) -> None:
     assert read_predictions(written(tmp_path, text, "p.csv"), EXAMPLES) == FIVE
 
 
+def test_blank_lines_between_rows_of_a_table_are_no_predictions(tmp_path: Path) -> None:
+    text = "sql,n\r\nSELECT 1,1\r\n\r\nSELECT 2,2\r\n\r\n,3\r\nSELECT 4,4\r\nSELECT 5,5\r\n\r\n"
+    assert read_predictions(written(tmp_path, text, "p.csv"), EXAMPLES) == FIVE
+
+
 def test_index_and_db_id_put_a_table_in_order(tmp_path: Path) -> None:
     """pandas writes whole numbers of a column with a gap as `3.0`."""
     rows = [[f"{i}.0", DATABASES[i], FIVE[i]] for i in (4, 2, 0, 1, 3)]

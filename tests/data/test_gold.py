@@ -44,11 +44,18 @@ def test_databases_of_a_spec_and_beside_each_other(
         assert list(split.databases) == ["farm"] and split.missing == {"lost": 1}
 
 
+def test_a_damaged_database_beside_the_others_is_refused(gold: Path, tmp_path: Path) -> None:
+    (tmp_path / "farm.sqlite").write_text("no database")
+    with pytest.raises(DatabaseError, match=r"farm\.sqlite: is not an SQLite database"):
+        load_gold(gold, databases=tmp_path)
+
+
 def test_the_built_in_databases_serve_too(tmp_path: Path) -> None:
     (example, *_) = load("builtin", "dev").examples
     path = tmp_path / "gold.sql"
-    path.write_text(f"{example.query}\t{example.db_id}\n")
-    assert list(load_gold(path, spec="builtin").databases) == [example.db_id]
+    path.write_text(f"{example.query}\t{example.db_id}\nSELECT 1\tlost\nSELECT 2\tlost\n")
+    split = load_gold(path, spec="builtin")
+    assert list(split.databases) == [example.db_id] and split.missing == {"lost": 2}
 
 
 def test_databases_of_own_pairs_are_those_the_file_names(

@@ -8,11 +8,11 @@ rows, ties, the clock): there a right answer may count as wrong, or a wrong one 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from exspin.auditing.repeats import Duplicate, Leak
+from exspin.auditing.repeats import Duplicate, Leak, plain
 from exspin.auditing.volatile import volatile
 from exspin.data.splits import Split
 from exspin.records import Example, Flat, Outcome
@@ -195,7 +195,9 @@ def collect(
         databases=tuple(_databases(data, lists["failing"])),
         by_split=_counts(split_of, data, ran, lists, duplicates, leaks),
         by_database=_by_database(data, ran, lists, duplicates, leaks),
-        quarantine=tuple(_quarantine(data, lists, duplicates, leaks, quarantine)),
+        quarantine=tuple(
+            _quarantine(data, lists, duplicates, list(_leaked(data, split_of, leaks)), quarantine)
+        ),
         slow_s=slow_s,
         near=near,
         seconds=seconds(),
@@ -279,23 +281,42 @@ def _by_database(
     }
 
 
+def _leaked(
+    data: Split, split_of: Sequence[str], leaks: Sequence[Leak]
+) -> Iterator[tuple[str, str]]:
+    """Rows that give a later split away, with why: what training sees goes, not what is measured.
+
+    All of them: a question may stand before more than once, in several splits, or nearly so in several wordings.
+    """
+    order = {name: place for place, name in enumerate(dict.fromkeys(split_of))}
+    last: dict[str, Leak] = {}  # wording → a leak in the last split that has it
+    for leak in leaks:
+        for wording in leak.wordings:
+            if wording not in last or order[last[wording].split] < order[leak.split]:
+                last[wording] = leak
+    for example, split in zip(data.examples, split_of, strict=True):
+        found = last.get(plain(example.question))
+        if found is not None and order[split] < order[found.split]:
+            kind = found.kind
+            if kind != "near":
+                kind = "question+db" if example.db_id == found.db_id else "question"
+            yield example.example_id, f"{kind} {found.example_id}"
+
+
 def _quarantine(
     data: Split,
     lists: Mapping[str, Sequence[Finding]],
     duplicates: Sequence[Duplicate],
-    leaks: Sequence[Leak],
+    leaked: Sequence[tuple[str, str]],
     wanted: Collection[str],
 ) -> list[Quarantined]:
-    """A line for each row with one of the reasons wanted, in the order of the data. Our own failure is no reason.
-
-    Of a leak it is the row in the earlier split that goes: what training sees, not what is measured.
-    """
+    """A line for each row with one of the reasons wanted, in the order of the data. Our own failure is no reason."""
     why: dict[str, tuple[str, str]] = {}
     for reason in REASONS:
         if reason not in wanted:
             continue
         if reason == "leaks":
-            found = [(leak.of, f"{leak.kind} {leak.example_id}") for leak in leaks]
+            found = [*leaked]
         elif reason == "duplicates":
             found = [(row.example_id, row.of) for row in duplicates]
         else:
