@@ -24,6 +24,19 @@ def verdict(gold: Table, other: Table, rule: Rule = BAG) -> Mismatch | None:
 
 
 @pytest.mark.parametrize(
+    ("gold", "kind", "ordered"),
+    [
+        (r"SELECT a FROM t WHERE b = 'O\'Brien' ORDER BY a", "mysql", True),
+        (r"SELECT a FROM t WHERE b = 'O\'Brien ORDER BY a'", "mysql", False),
+        (r"SELECT a FROM t WHERE b = 'C:\' ORDER BY a", "sqlite", True),
+        (r"SELECT a FROM t WHERE b = 'C:\\' ORDER BY a", "mysql", True),
+    ],
+)
+def test_a_backslash_escapes_in_mysql_alone(gold: str, kind: str, ordered: bool) -> None:
+    assert rule_for("default", gold, kind=kind).ordered is ordered
+
+
+@pytest.mark.parametrize(
     ("gold", "other", "expected"),
     [
         ([(1,)], [(1.0,)], None),  # an integer equals a float of the same value

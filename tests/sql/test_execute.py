@@ -349,6 +349,21 @@ def test_a_file_that_was_replaced_is_opened_anew(tmp_path: Path, executor: Execu
     assert executor.judge([job])[0].outcome is Outcome.MISMATCH
 
 
+def test_a_file_that_changed_is_opened_anew_though_its_time_was_set_back(
+    tmp_path: Path, executor: Executor
+) -> None:
+    database = make(tmp_path / "stage.sqlite")
+    names = "SELECT name FROM singer ORDER BY id"
+    before, old = executor.run(database, names).rows, database.path.stat()
+    with sqlite3.connect(database.path) as connection:  # as many bytes, in place
+        connection.execute("UPDATE singer SET name = upper(name)")
+    connection.close()
+    os.utime(database.path, ns=(old.st_atime_ns, old.st_mtime_ns))
+    now = database.path.stat()
+    assert (now.st_size, now.st_mtime_ns, now.st_ino) == (old.st_size, old.st_mtime_ns, old.st_ino)
+    assert executor.run(database, names).rows == tuple((name.upper(),) for (name,) in before)
+
+
 def test_rows_come_back_as_they_are(database: Database, executor: Executor) -> None:
     result = executor.run(database, "SELECT 1 AS a, 2.5, 'é', NULL, x'00ff', 9e999 AS b")
     assert result.columns == ("a", "2.5", "'é'", "NULL", "x'00ff'", "b")

@@ -220,5 +220,7 @@ def _ended_at_last(idle: Iterable[WorkerProcess], busy: Iterable[WorkerProcess])
 
 
 def _message(batch: Sequence[_Due], comparator: str, alone: bool) -> dict[str, Any]:
-    tasks = [[each.sql, rule_for(comparator, each.sql).parts(), []] for each in batch]
-    return {"url": batch[0].database.url, "alone": alone, "probe": True, "tasks": tasks}
+    database = batch[0].database
+    rules = [rule_for(comparator, each.sql, kind=database.kind) for each in batch]
+    tasks = [[each.sql, rule.parts(), []] for each, rule in zip(batch, rules, strict=True)]
+    return {"url": database.url, "alone": alone, "probe": True, "tasks": tasks}

@@ -114,7 +114,7 @@ class DuckDB:
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._watchdog = Watchdog()
 
-    def state(self) -> tuple[tuple[int, int, int] | None, ...]:
+    def state(self) -> tuple[tuple[int, int, int, int] | None, ...]:
         """The file as it is now; a connection to an earlier one is closed."""
         state = _state(self._path)
         if state != self._state:
@@ -225,13 +225,13 @@ def _refusal(error: duckdb.Error) -> Ran:
     return Ran(outcome=Outcome.ERROR, detail=ErrorKind.OTHER)
 
 
-def _state(path: Path) -> tuple[tuple[int, int, int] | None, ...]:
+def _state(path: Path) -> tuple[tuple[int, int, int, int] | None, ...]:
     return tuple(_stat(name) for name in (str(path), f"{path}{_LOG}"))
 
 
-def _stat(name: str) -> tuple[int, int, int] | None:
+def _stat(name: str) -> tuple[int, int, int, int] | None:
     try:
         status = os.stat(name)
     except OSError:  # what is wrong with a file is for DuckDB to say
         return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

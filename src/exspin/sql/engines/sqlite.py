@@ -252,7 +252,7 @@ class Source:
     """A database file as it was at one moment. A file that changed, or got a log beside it, is another source."""
 
     path: str
-    state: tuple[tuple[int, int, int] | None, ...]
+    state: tuple[tuple[int, int, int, int] | None, ...]
 
     @classmethod
     def at(cls, path: str) -> Self:
@@ -285,12 +285,13 @@ def _prepare_json(connection: sqlite3.Connection) -> None:
             connection.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')").close()
 
 
-def _state(path: str) -> tuple[int, int, int] | None:
+def _state(path: str) -> tuple[int, int, int, int] | None:
     try:
         status = os.stat(path)
     except OSError:  # what is wrong with a database file is for SQLite to say
         return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    # a time of change cannot be set back, as that of writing can
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
