@@ -95,12 +95,12 @@ def test_the_sql_that_is_printed_makes_a_login_that_is_accepted(
 
     reader = f"exspin_reader_{os.getpid()}"
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("postgresql", "mysql"):
+        for module in ("postgresql_rights", "mysql"):
             patch.setattr(f"exspin.sql.engines.{module}.READER", reader)
         where, connect = login_and_connect(server_stage.database)
         with closing(connect(where, parent_limits(False))) as connection:
             if server_stage.kind == "postgresql":
-                from exspin.sql.engines.postgresql import reader_sql
+                from exspin.sql.engines.postgresql_rights import reader_sql
 
                 steps = reader_sql(connection, where)
             else:
