@@ -21,7 +21,9 @@ from exspin.feedback import describe_damaged, judge
 from exspin.generate import Decoding, Sampler
 from exspin.ledger import check_output, write_jsonl
 from exspin.progress import Progress, Silent
-from exspin.prompt import render_all, signature, trim_report
+from exspin.prompt import render_all
+from exspin.prompt.shown import trim_report
+from exspin.prompt.specimen import signature
 from exspin.records import Candidate, Database, Example, Prompt, Verdict
 from exspin.scoring import Score, summarise
 from exspin.sql.copies import check_engine

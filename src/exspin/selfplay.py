@@ -55,7 +55,8 @@ from exspin.model import (
 )
 from exspin.pairs import make_pairs
 from exspin.progress import Progress, Silent
-from exspin.prompt import TrimReport, signature, trim_report
+from exspin.prompt.shown import TrimReport, trim_report
+from exspin.prompt.specimen import signature
 from exspin.records import Candidate, Example, Outcome, Pair, Prompt, Verdict
 from exspin.reporting import Summary, report
 from exspin.run_directory import RunDirectory, check_start, digest_split, open_run
