@@ -65,6 +65,11 @@ class RunDirectory:
     def report_json(self) -> Path:
         return self.path / "report.json"
 
+    @property
+    def hints(self) -> Path:
+        """What prompts show besides the schema, made before round 0."""
+        return self.path / "hints"
+
     def stage(self, round_number: int) -> Path:
         """Directory of a round; round 0 is the SFT model."""
         return self.path / ("sft" if round_number == 0 else f"round-{round_number}")

@@ -257,9 +257,7 @@ def test_the_signature_changes_with_the_text(monkeypatch: pytest.MonkeyPatch) ->
     before = signature(config())
     assert signature(config(77)) == before
     with monkeypatch.context() as patch:
-        patch.setattr(
-            "exspin.prompt.question_text", lambda e, *_: f"Q: {e.question}\nsql:"
-        )
+        patch.setattr("exspin.prompt.question_text", lambda e, *_: f"Q: {e.question}\nsql:")
         assert signature(config()) != before
     seen = re.compile("values: (in euro)")
     right = formats._column_text

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
@@ -30,14 +31,57 @@ from exspin.sql.tokens import significant
 
 NEAR_DUPLICATE = 0.5  # Jaccard of word trigrams; above it two questions are taken for one
 _LOOKED_AT = 200  # of the most similar ones
-_CHARACTERS = 2_000  # a longer question or query is no example, and no more of a question is compared
+_CHARACTERS = (
+    2_000  # a longer question or query is no example, and no more of a question is compared
+)
 _WORD_CHARACTERS = 40
 _SAY_NOTHING = frozenset(
-    "a an and are as at by do does for from has have in is it not of on or that the to with".split()
+    [
+        "a",
+        "an",
+        "and",
+        "are",
+        "as",
+        "at",
+        "by",
+        "do",
+        "does",
+        "for",
+        "from",
+        "has",
+        "have",
+        "in",
+        "is",
+        "it",
+        "not",
+        "of",
+        "on",
+        "or",
+        "that",
+        "the",
+        "to",
+        "with",
+    ]
 )
 _QUOTED = re.compile(r'"[^"]+"|“[^”]+”|(?<!\w)\'[^\']+\'(?!\w)|‘[^’]+’')
 _KEYWORDS = RESERVED | frozenset(
-    "ASC DESC LIKE ILIKE GLOB BY OFFSET FETCH FIRST ROWS NEXT ONLY INTERVAL LATERAL RECURSIVE".split()
+    [
+        "ASC",
+        "DESC",
+        "LIKE",
+        "ILIKE",
+        "GLOB",
+        "BY",
+        "OFFSET",
+        "FETCH",
+        "FIRST",
+        "ROWS",
+        "NEXT",
+        "ONLY",
+        "INTERVAL",
+        "LATERAL",
+        "RECURSIVE",
+    ]
 )
 
 
@@ -77,9 +121,7 @@ class ShotPool:
         self._trigrams = lru_cache(maxsize=None)(
             lambda place: word_trigrams(self.solved[place].question)
         )
-        self._skeleton = lru_cache(maxsize=None)(
-            lambda place: skeleton(self.solved[place].query)
-        )
+        self._skeleton = lru_cache(maxsize=None)(lambda place: skeleton(self.solved[place].query))
 
     def __len__(self) -> int:
         return len(self.solved)
@@ -215,4 +257,4 @@ def skeleton(sql: str) -> str:
 
 
 def _terms(asked: Sequence[str]) -> set[str]:
-    return {*asked, *(f"{a} {b}" for a, b in zip(asked, asked[1:], strict=False))}
+    return {*asked, *(f"{a} {b}" for a, b in pairwise(asked))}

@@ -112,7 +112,9 @@ class _SchemaText:
         self._plain = plain
         self._keys = key_columns(schema)
         self.steps: tuple[Step, ...] = (
-            () if config.schema_ == "none" else schema_steps(schema, config.sample_values, self._keys)
+            ()
+            if config.schema_ == "none"
+            else schema_steps(schema, config.sample_values, self._keys)
         )
         self._blocks: dict[int, str] = {}
         self.ordinary_level: int | None = None  # that leaves room for an ordinary question
@@ -152,9 +154,7 @@ class _Renderer:
         shown = self._whole
         start = 0
         if self._config.schema_ == "linked" and asked.links:
-            shown = _SchemaText(
-                linked_part(self._schema, asked.links), self._config, self._plain
-            )
+            shown = _SchemaText(linked_part(self._schema, asked.links), self._config, self._plain)
         else:  # shared with other questions: one level for all, for which the first one lends its frame
             if shown.ordinary_level is None:
                 shown.ordinary_level = _first_level(

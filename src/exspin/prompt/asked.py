@@ -1,13 +1,13 @@
 """A question's own part of the prompt: solved questions like it, the names and cells it is about, evidence, the question.
 
-    question: How many heads of state are older than 56?
-    sql: SELECT count(*) FROM head WHERE age > 56
+question: How many heads of state are older than 56?
+sql: SELECT count(*) FROM head WHERE age > 56
 
-    tables: singer (country, singer_id)
-    values: singer.country = 'France'
-    evidence: …
-    question: How many French singers are there?
-    sql:
+tables: singer (country, singer_id)
+values: singer.country = 'France'
+evidence: …
+question: How many French singers are there?
+sql:
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from exspin.prompt.trimming import KINDS
 from exspin.records import Prompt
@@ -20,6 +21,14 @@ class TrimReport:
     trimmed: int
     steps: Mapping[str, int]  # a kind of `KINDS` → prompts that lost some
     carry: Mapping[str, int]  # "links", "values", "shots" → prompts that have some
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "prompts": self.prompts,
+            "trimmed": self.trimmed,
+            "steps": dict(self.steps),
+            "carry": dict(self.carry),
+        }
 
     def __str__(self) -> str:
         carry = ""

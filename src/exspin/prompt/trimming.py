@@ -165,9 +165,7 @@ def linked_part(schema: Schema, links: Sequence[tuple[str, tuple[str, ...]]]) ->
         of_table = {column.name: column for column in table.columns}
         kept = tuple(of_table[c] for c in dict.fromkeys(columns) if c in of_table)
         whole = all(column in columns for column in table.primary_key)
-        tables.append(
-            replace(table, columns=kept, primary_key=table.primary_key if whole else ())
-        )
+        tables.append(replace(table, columns=kept, primary_key=table.primary_key if whole else ()))
     shown = {(table.name, column.name) for table in tables for column in table.columns}
     return Schema(
         schema.db_id,
