@@ -31,6 +31,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 
 from exspin.config import PromptConfig
 from exspin.errors import DataError, ModelError
@@ -177,12 +178,14 @@ class _Renderer:
         named = hints if self._config.schema_ == "named" else Hints((), hints.values, hints.shots)
         steps = all_steps(named, shown.steps[start:])
 
+        @cache
         def text_after(count: int) -> tuple[str, str]:
             taken = steps[:count]
             level = start + sum(step.kind in _OF_SCHEMA for step in taken)
             own = question_text(example, hints_after(named, taken), self._types)
             return self._framed(shown.block(level), self._plain(own))
 
+        @cache
         def excess(count: int) -> int:
             # prefix and rest are counted apart, as they are tokenized apart
             prefix, rest = text_after(count)
