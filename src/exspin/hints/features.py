@@ -115,10 +115,15 @@ class SchemaView:
             joined[0, self.number[child]] = joined[1, self.number[parent]] = 1
             a, b = table_number[child[0]], table_number[parent[0]]
             self.neighbours[a, b] = self.neighbours[b, a] = a != b
-        self.joined = joined
+        self.joined_columns = np.array(
+            [(self.number[child], self.number[parent]) for child, parent in pairs], np.int64
+        ).reshape(len(pairs), 2)
+        near = self.neighbours.astype(np.int64)
+        self.second_neighbours = (near @ near > 0) & ~np.eye(len(near), dtype=bool)
         sizes = np.array([len(t.columns) for t in schema.tables], np.int64)
         starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
         self.sizes, self.starts = sizes, starts
+        self.filled = np.flatnonzero(sizes)  # tables with columns; these lie one behind the other
         shared = np.array(self._sharing(), np.float32)
         place = np.arange(len(columns)) - starts[self.table_of] if len(columns) else np.zeros(0)
         self.static_columns = (
@@ -270,9 +275,9 @@ def read_question(
     flags = np.array([pattern.search(text) is not None for pattern in _FLAG_PATTERNS], np.float32)
     count = np.float32(len(asked))
     of_table = view.table_of
-    hit_tables = _max_by_table(view, hit)
-    own_tables = _max_by_table(view, own)
-    score = columns.matrix[:, 0] + columns.matrix[:, 1] + 0.5 * columns.matrix[:, 5] + hit
+    hit_tables = max_by_table(view, hit)
+    own_tables = max_by_table(view, own)
+    score: Floats = columns.matrix[:, 0] + columns.matrix[:, 1] + 0.5 * columns.matrix[:, 5] + hit
     score_tables = tables.matrix[:, 0] + tables.matrix[:, 1] + 0.5 * tables.matrix[:, 5]
     distance = np.abs(columns.place - tables.place[of_table])
     distance[(columns.place < 0) | (tables.place[of_table] < 0)] = 30
@@ -284,12 +289,12 @@ def read_question(
             has_own & (own > 0),
             view.of_comments @ vocabulary,
             hit,
-            hit - _rest_max(hit),
+            hit - rest_max(hit),
             (hit > 0.5).sum() * np.ones(n_columns),
             hit_tables[of_table],
-            score - _rest_max(score),
-            score - _max_by_table(view, score)[of_table],
-            (_rank(score)),
+            score - rest_max(score),
+            score - max_by_table(view, score)[of_table],
+            (rank(score)),
             tables.matrix[of_table][:, [0, 1, 2, 3, 5, 6]],
             score_tables[of_table] - (score_tables.max() if len(score_tables) else 0),
             distance,
@@ -298,7 +303,7 @@ def read_question(
             np.broadcast_to([*flags, count, len(view.tables), n_columns], (n_columns, N_FLAGS + 3)),
         ]
     ).astype(np.float32)
-    best_columns = _max_by_table(view, score)
+    best_columns = max_by_table(view, score)
     explained_QT = np.zeros((len(asked), len(view.tables)), np.float32)
     for t, (start, size) in enumerate(zip(view.starts, view.sizes, strict=True)):
         if size:
@@ -309,17 +314,17 @@ def read_question(
             tables.matrix,
             view.of_table_comments @ vocabulary,
             hit_tables,
-            hit_tables - _rest_max(hit_tables),
+            hit_tables - rest_max(hit_tables),
             own_tables,
-            own_tables - _rest_max(own_tables),
+            own_tables - rest_max(own_tables),
             best_columns,
-            best_columns - _rest_max(best_columns),
-            _second_by_table(view, score),
+            best_columns - rest_max(best_columns),
+            second_by_table(view, score),
             _neighbour_max(view, score_tables),
             _neighbour_max(view, best_columns),
             _neighbour_max(view, hit_tables),
-            score_tables - _rest_max(score_tables),
-            _rank(score_tables),
+            score_tables - rest_max(score_tables),
+            rank(score_tables),
             _only_here(explained_QT, telling),
             explained_QT[telling].sum(0) / max(1, telling.sum()),
             view.static_tables,
@@ -371,7 +376,7 @@ class _Names:
                 (stands / sharing_Q[:, None]).sum(0),
                 np.where(lost < 9, lost, -1),
                 place / max(1, len(alike_QN)),
-                fuzzy - _rest_max(fuzzy),
+                fuzzy - rest_max(fuzzy),
                 (fuzzy >= fuzzy.max() - 1e-6).sum() * np.ones(n) if n else strict,
                 stands.sum(0),
             ]
@@ -379,53 +384,58 @@ class _Names:
         return _Found(matrix, place, alike_QN)
 
 
-def _rest_max(values: NDArray[Any]) -> NDArray[Any]:
-    """For each value the largest of the others; 0 where there is no other."""
+def rest_max(values: NDArray[Any], nothing: float = 0.0) -> NDArray[Any]:
+    """For each value the largest of the others; `nothing` where there is no other."""
     if len(values) < 2:
-        return np.zeros_like(values)
-    order = np.argpartition(values, -2)[-2:]
-    second, first = values[order[0]], values[order[1]]
-    rest = np.full_like(values, first)
-    rest[order[1]] = second
+        return np.full_like(values, nothing)
+    first = int(values.argmax())
+    rest = np.full_like(values, values[first])
+    rest[first] = max(values[:first].max(initial=-np.inf), values[first + 1 :].max(initial=-np.inf))
     return rest
 
 
-def _rank(values: NDArray[Any]) -> NDArray[Any]:
+def rank(values: NDArray[Any]) -> NDArray[Any]:
     """0 for the largest; equal values have the mean of their places."""
     ordered = np.sort(-values)
-    return (
-        np.searchsorted(ordered, -values, "left") + np.searchsorted(ordered, -values, "right") - 1
-    ) / 2
-
-
-def _max_by_table(view: SchemaView, values: NDArray[Any]) -> NDArray[Any]:
-    found = np.zeros(len(view.tables), np.float32)
-    np.maximum.at(found, view.table_of, values)
+    below, above = (np.searchsorted(ordered, -values, side) for side in ("left", "right"))
+    found: NDArray[Any] = (below + above - 1) / 2
     return found
 
 
-def _second_by_table(view: SchemaView, values: NDArray[Any]) -> NDArray[Any]:
-    found = np.zeros(len(view.tables), np.float32)
-    for t, (start, size) in enumerate(zip(view.starts, view.sizes, strict=True)):
-        if size > 1:
-            found[t] = np.partition(values[start : start + size], -2)[-2]
+def max_by_table(view: SchemaView, values_C: NDArray[Any], nothing: float = 0.0) -> NDArray[Any]:
+    """The largest value of each table's columns, T; `nothing` where it has none."""
+    found = np.full(len(view.tables), nothing, np.float32)
+    if len(view.filled):
+        found[view.filled] = np.maximum.reduceat(values_C, view.starts[view.filled])
+    return found
+
+
+def second_by_table(view: SchemaView, values_C: NDArray[Any], nothing: float = 0.0) -> NDArray[Any]:
+    """The second largest value of each table's columns, T; `nothing` where there is none."""
+    ordered = values_C[np.lexsort((values_C, view.table_of))]
+    found = np.full(len(view.tables), nothing, np.float32)
+    several = view.sizes > 1
+    found[several] = ordered[(view.starts + view.sizes - 2)[several]]
     return found
 
 
 def _neighbour_max(view: SchemaView, values: NDArray[Any]) -> NDArray[Any]:
     if not len(values):
         return values
-    return np.where(view.neighbours, values[None, :], 0).max(1)
+    found: NDArray[Any] = np.where(view.neighbours, values[None, :], 0).max(1)
+    return found
 
 
 def _only_here(explained_QT: Floats, telling: NDArray[Any]) -> NDArray[Any]:
     """For each table: telling words of the question that it explains better than every other."""
     if explained_QT.shape[1] < 2:
-        return (explained_QT[telling] >= _ALIKE).sum(0)
+        found: NDArray[Any] = (explained_QT[telling] >= _ALIKE).sum(0)
+        return found
     top = np.sort(explained_QT, 1)
     best, second = top[:, -1:], top[:, -2:-1]
     only = (explained_QT >= best) & (explained_QT >= _ALIKE) & (second < best)
-    return only[telling].sum(0)
+    found = only[telling].sum(0)
+    return found
 
 
 def _comment_words(text: str) -> list[str]:

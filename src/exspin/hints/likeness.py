@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from exspin.hints.folding import fold, words
 from exspin.hints.thesaurus import synonyms
@@ -146,6 +147,7 @@ def name_words(name: str) -> list[str]:
     return found
 
 
+@lru_cache(100_000)
 def stem(word: str) -> str:
     """What a folded word and its relatives begin with: locat, location, located are one. At least three letters."""
     for suffix in _SUFFIXES:
