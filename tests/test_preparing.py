@@ -27,6 +27,7 @@ from exspin.selfplay import run
 from exspin.sql.schema import Schema
 
 pytestmark = pytest.mark.train
+stubbed = pytest.mark.usefixtures("counting")
 
 SMALL = Path(__file__).with_name("small.yaml")
 ALL = ("prompt.max_tokens=400", "prompt.values=true", "prompt.shots=1")
@@ -68,17 +69,21 @@ class Counting:
 
 
 @pytest.fixture(autouse=True)
-def _linker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def train(examples: Sequence[Any], schemas: Any, values: Any, *, seed: int) -> Counting:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(examples: Sequence[Any], schemas: Any, values: Any, **_: Any) -> Counting:
         Counting.trained.append(len(examples))
         return Counting(len(examples), "age")
 
-    def out_of_fold(examples: Sequence[Any], schemas: Any, values: Any, *, seed: int) -> list[Any]:
+    def out_of_fold(examples: Sequence[Any], schemas: Any, values: Any, **_: Any) -> list[Any]:
         strange = Counting(0, "kind")
         return [strange.score(e.question, schemas[e.db_id]) for e in examples]
 
     Counting.trained.clear()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(preparing, "train_linker", train)
     monkeypatch.setattr(preparing, "out_of_fold", out_of_fold)
     monkeypatch.setattr(preparing, "LearnedLinker", Counting)
@@ -132,6 +137,7 @@ def test_evaluate_prompts_as_the_run_did(
     assert all(("table pet (" in row["text"]) == (schema != "none") for row in written)
 
 
+@stubbed
 @pytest.mark.parametrize(
     ("source", "shown"),
     [("learned", {"kind"}), ("gold", {"gold"}), ("mix", {"kind", "gold"})],
@@ -153,6 +159,7 @@ def test_training_links_come_from_one_that_did_not_see_the_question(
     assert "tables: pet (age" in texts(tmp_path / "run" / "prompts" / "dev.jsonl")[0]
 
 
+@stubbed
 def test_what_was_prepared_is_not_made_again(small_spider: Path, tmp_path: Path) -> None:
     config = small(small_spider, "prompt.schema=named")
     run(config, tmp_path / "run")
@@ -163,6 +170,7 @@ def test_what_was_prepared_is_not_made_again(small_spider: Path, tmp_path: Path)
     assert before == after and {p.name for p in before} > {"links.jsonl", "values.json"}
 
 
+@stubbed
 @pytest.mark.parametrize("stage", ["values", "linker", "links", "shots"])
 def test_a_run_killed_between_stages_goes_on(
     small_spider: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
@@ -188,6 +196,7 @@ def test_a_run_killed_between_stages_goes_on(
     assert read_json(manifests[0]) == read_json(manifests[1])
 
 
+@stubbed
 def test_a_damaged_linker_is_not_used(small_spider: Path, tmp_path: Path) -> None:
     config = small(small_spider, "prompt.schema=named")
     run(config, tmp_path / "run")
@@ -201,7 +210,7 @@ def test_values_that_changed_are_noticed(
     small_spider: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server's values may change where its schema, which the data's digest is made of, does not."""
-    config = small(small_spider, "prompt.schema=full")
+    config = small(small_spider, "prompt.schema=full", "prompt.shots=0")
     run(config, tmp_path / "run")
     monkeypatch.setattr("exspin.run_directory.digest_file", lambda path: "the same")
     monkeypatch.setattr("exspin.selfplay.open_run", _unchecked(monkeypatch))

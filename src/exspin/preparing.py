@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from exspin.config import Config
 from exspin.data import Split
 from exspin.hints.kit import HintKit, Links, as_links, links_of
 from exspin.hints.labels import DIALECTS, gold_selection
-from exspin.hints.learned import LearnedLinker, out_of_fold, train_linker
+from exspin.hints.learned import LearnedLinker
+from exspin.hints.learning import out_of_fold, train_linker
 from exspin.hints.lexical import lexical
 from exspin.hints.link import Linker, LinkScores
 from exspin.hints.shots import ShotPool
@@ -146,9 +148,14 @@ class _Making:
         stage = self._stage("linker", self._values_digest())
         if not stage.is_done():
             self.show.say(f"linker: learns from {len(self.chosen)} questions")
-            train_linker(self.chosen, self.schemas, self.values, seed=self.config.seed).save(
-                directory
+            trained = train_linker(
+                self.chosen,
+                self.schemas,
+                self.values,
+                dialects=self._dialects,
+                seed=self.config.seed,
             )
+            trained.save(directory)
             stage.finish(sorted(path for path in directory.rglob("*") if path.is_file()))
         return LearnedLinker.load(directory)
 
@@ -185,7 +192,13 @@ class _Making:
     def _training_scores(self, kit: HintKit) -> Sequence[LinkScores]:
         prompt = self.config.prompt
         if prompt.linker == "learned" and prompt.training_links != "gold":
-            return out_of_fold(self.chosen, self.schemas, self.values, seed=self.config.seed)
+            return out_of_fold(
+                self.chosen,
+                self.schemas,
+                self.values,
+                dialects=self._dialects,
+                seed=self.config.seed,
+            )
         return [kit.scores(e, self.schemas[e.db_id], self.values.get(e.db_id)) for e in self.chosen]
 
     def _shows_gold(self, example: Example) -> bool:
@@ -207,7 +220,7 @@ class _Making:
             max(1, tables),
             max(1, columns),
             seed=self.config.seed,
-            dialect=DIALECTS.get(self.train.databases[example.db_id].kind, "sqlite"),
+            dialect=self._dialects[example.db_id],
         )
         return None if selection is None else as_links(selection)
 
@@ -221,6 +234,12 @@ class _Making:
             ShotPool.make(self.chosen, self.schemas).save(target)
             stage.finish([target])
         return ShotPool.load(target)
+
+    @cached_property
+    def _dialects(self) -> dict[str, str]:
+        """sqlglot's name of each training database's dialect."""
+        databases = self.train.databases
+        return {name: DIALECTS.get(databases[name].kind, "sqlite") for name in databases}
 
     def _values_digest(self) -> dict[str, str]:
         return {"values": digest_json({name: v.index.digest for name, v in self.values.items()})}
