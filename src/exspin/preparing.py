@@ -37,7 +37,7 @@ from exspin.ledger import (
 )
 from exspin.progress import Progress
 from exspin.prompting import HINTS, open_all_values, read_schemas
-from exspin.records import Example, Hints
+from exspin.records import Database, Example, Hints
 from exspin.sql.schema import Schema
 from exspin.table import Questions
 
@@ -91,7 +91,7 @@ def prepare_hints(
         "data": digest_json(dict(data)),
         "questions": digest_json([example.example_id for example in chosen]),
     }
-    making = _Making(config, chosen, train, schemas, values, place, made_from, show)
+    making = _Making(config, chosen, train, schemas, values, databases, place, made_from, show)
     making.record_values()
     kit = HintKit(making.linker(), making.shots())
     links = making.links(kit)
@@ -112,6 +112,7 @@ class _Making:
     train: Split
     schemas: Mapping[str, Schema]
     values: Mapping[str, Values]
+    databases: Mapping[str, Database]
     place: Path
     made_from: dict[str, str]
     show: Progress
@@ -120,7 +121,7 @@ class _Making:
         """Which state of each database the values are of. The indexes themselves lie in the cache of the user."""
         if not self.values:
             return
-        states = {f"values of {name}": found.index.digest for name, found in self.values.items()}
+        states = {f"values of {name}": digest for name, digest in self._states.items()}
         stage = self._stage("values", states)
         if stage.is_done():
             return
@@ -241,8 +242,17 @@ class _Making:
         databases = self.train.databases
         return {name: DIALECTS.get(databases[name].kind, "sqlite") for name in databases}
 
+    @cached_property
+    def _states(self) -> dict[str, str]:
+        """Of each file, the state that its values are of. Servers change at any time: of those, what prompts show counts."""
+        return {
+            name: found.index.digest
+            for name, found in self.values.items()
+            if self.databases[name].is_file
+        }
+
     def _values_digest(self) -> dict[str, str]:
-        return {"values": digest_json({name: v.index.digest for name, v in self.values.items()})}
+        return {"values": digest_json(self._states)}
 
     def _stage(self, name: str, inputs: Mapping[str, str]) -> Stage:
         return Stage(self.place, name, {**self.made_from, **inputs})

@@ -90,7 +90,9 @@ def open_all_values(
     opened = {}
     with show.bar("values", len(names)) as advance:
         for name in names:
-            opened[name] = open_values(databases[name], progress=show)
+            opened[name] = open_values(
+                databases[name], progress=show, allow_privileged=allow_privileged
+            )
             advance(1)
     return opened
 
