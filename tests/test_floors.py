@@ -22,8 +22,8 @@ FLOORS = [
     ["generate", "feedback", "predictions", "accidental"],
     ["pairs", "scoring", "evaluation", "run_directory"],
     ["train"],
-    ["reporting", "auditing", "diagnosis", "selfplay"],
-    ["terminal", "printing", "cli", "__main__"],
+    ["reporting", "auditing", "diagnosis", "selfplay", "terminal"],
+    ["printing", "cli_link", "cli", "__main__"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 
@@ -38,8 +38,8 @@ SIDEWAYS = {
     ("evaluation", "scoring"),
     ("selfplay", "reporting"),
     ("auditing", "reporting"),
-    ("cli", "terminal"),
     ("cli", "printing"),
+    ("cli", "cli_link"),
     ("__main__", "cli"),
 }
 

@@ -25,6 +25,7 @@ Ints = NDArray[np.int64]
 
 QUESTION_WORDS = 80  # that are read, evidence included
 _COMMENT_WORDS = 40
+_CHARACTERS_READ = 20_000
 _KNOWN_WORDS = 20_000  # whose likeness to the words of one schema is kept
 _ALIKE = 0.6  # from here on a word of the question stands for a word of the schema
 
@@ -235,12 +236,16 @@ class Asked:
     tables: Floats  # T, features
 
 
+def asked_text(question: str, evidence: str) -> str:
+    """The question with its evidence behind it: what values are looked for in, too."""
+    return f"{question}\n{evidence}".rstrip()
+
+
 def read_question(
     view: SchemaView, question: str, evidence: str = "", hits: Mapping[Item, float] | None = None
 ) -> Asked:
     """Look a question up in a schema. `hits`: what `Values.hits` says."""
-    text = f"{question}\n{evidence}" if evidence else question
-    text = text[:20_000]
+    text = asked_text(question, evidence)[:_CHARACTERS_READ]
     asked = [fold(word) for word in words(text)[:QUESTION_WORDS]] or ["_"]
     telling = np.array([word not in STOP_WORDS for word in asked])
     rows, spelled = zip(*(view.alike(word) for word in asked), strict=True)
@@ -269,9 +274,9 @@ def read_question(
     own = view.of_own @ vocabulary
     has_own = view.of_own.any(1)
     hit = np.zeros(n_columns, np.float32)
-    for item, score in (hits or {}).items():
+    for item, surety in (hits or {}).items():
         if item in view.number:
-            hit[view.number[item]] = score
+            hit[view.number[item]] = surety
     flags = np.array([pattern.search(text) is not None for pattern in _FLAG_PATTERNS], np.float32)
     count = np.float32(len(asked))
     of_table = view.table_of
