@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from exspin import __version__
+from exspin.cli_link import link_app
 from exspin.errors import ConfigError, TrainingStopped, UserError
 from exspin.printing import print_audit, print_score, print_scores
 from exspin.sql.compare import COMPARATORS
@@ -69,6 +70,7 @@ config_app = typer.Typer(no_args_is_help=True, help="The configuration: keys, ty
 data_app = typer.Typer(no_args_is_help=True, help="Questions with gold SQL, and their databases.")
 app.add_typer(config_app, name="config")
 app.add_typer(data_app, name="data")
+app.add_typer(link_app, name="link")
 
 # Without emoji: rich would make a picture of "dev.json:100:".
 stdout = Console(highlight=False, emoji=False)

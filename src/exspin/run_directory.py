@@ -46,6 +46,7 @@ PACKAGES = (
     "tokenizers",
     "sqlglot",
     "numpy",
+    "scikit-learn",
 )
 MAY_CHANGE = frozenset({"rounds"})
 _HARMLESS = frozenset({LOCK, CONFIG + ".tmp"})  # what a run killed at its very start leaves

@@ -35,11 +35,13 @@ def table_associations(view: SchemaView, columns_C: Floats, tables_T: Floats) ->
 def table_neighbours(view: SchemaView, probabilities_T: Floats) -> Floats:
     """T, 8: each table among the others by probability, and whether it stands between likely ones."""
     p = probabilities_T
+    if not len(p):
+        return np.zeros((0, 8), np.float32)
     near = np.where(view.neighbours, p[None, :], 0)
     near.sort(1)
     first = near[:, -1]
     second = near[:, -2] if len(p) > 1 else np.zeros(len(p))
-    far = np.where(view.second_neighbours, p[None, :], 0).max(1) if len(p) else p
+    far = np.where(view.second_neighbours, p[None, :], 0).max(1)
     return np.column_stack(
         [p, p - rest_max(p), rank(p), first, second, first * second, far, np.full(len(p), p.sum())]
     ).astype(np.float32)

@@ -25,6 +25,7 @@ Ints = NDArray[np.int64]
 
 QUESTION_WORDS = 80  # that are read, evidence included
 _COMMENT_WORDS = 40
+_CHARACTERS_READ = 20_000
 _KNOWN_WORDS = 20_000  # whose likeness to the words of one schema is kept
 _ALIKE = 0.6  # from here on a word of the question stands for a word of the schema
 
@@ -44,7 +45,6 @@ _FLAGS = {
     "all": r"\ball (?:the )?(?:info|detail|data|record)|\binformation\b|\bdetails\b|\beverything\b",
 }
 _FLAG_PATTERNS = [re.compile(pattern, re.IGNORECASE) for pattern in _FLAGS.values()]
-N_FLAGS = len(_FLAGS)
 
 
 class SchemaView:
@@ -94,12 +94,8 @@ class SchemaView:
         self.of_table_comments = self._shares(said_of_tables)
         self.padded_columns = self._padded(self.column_words)  # C, NAME_WORDS: word numbers
         self.padded_tables = self._padded(table_words)
-        self.heads = self.padded_columns[
-            np.arange(len(own)), [max(0, len(w) - 1) for w in self.column_words]
-        ]
-        self.table_heads = self.padded_tables[
-            np.arange(len(table_words)), [max(0, len(w) - 1) for w in table_words]
-        ]
+        self.heads = _heads(self.padded_columns, self.column_words)
+        self.table_heads = _heads(self.padded_tables, table_words)
         self.hashed_columns = _hashed_words(self.column_words)  # C, NAME_WORDS
         self.hashed_tables = _hashed_words(table_words)
         self.spelled = ["".join(found) for found in self.column_words]
@@ -121,7 +117,7 @@ class SchemaView:
         near = self.neighbours.astype(np.int64)
         self.second_neighbours = (near @ near > 0) & ~np.eye(len(near), dtype=bool)
         sizes = np.array([len(t.columns) for t in schema.tables], np.int64)
-        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
+        starts = np.cumsum(sizes) - sizes
         self.sizes, self.starts = sizes, starts
         self.filled = np.flatnonzero(sizes)  # tables with columns; these lie one behind the other
         shared = np.array(self._sharing(), np.float32)
@@ -235,12 +231,16 @@ class Asked:
     tables: Floats  # T, features
 
 
+def asked_text(question: str, evidence: str) -> str:
+    """The question with its evidence behind it: what values are looked for in, too."""
+    return f"{question}\n{evidence}".rstrip()
+
+
 def read_question(
     view: SchemaView, question: str, evidence: str = "", hits: Mapping[Item, float] | None = None
 ) -> Asked:
     """Look a question up in a schema. `hits`: what `Values.hits` says."""
-    text = f"{question}\n{evidence}" if evidence else question
-    text = text[:20_000]
+    text = asked_text(question, evidence)[:_CHARACTERS_READ]
     asked = [fold(word) for word in words(text)[:QUESTION_WORDS]] or ["_"]
     telling = np.array([word not in STOP_WORDS for word in asked])
     rows, spelled = zip(*(view.alike(word) for word in asked), strict=True)
@@ -269,11 +269,19 @@ def read_question(
     own = view.of_own @ vocabulary
     has_own = view.of_own.any(1)
     hit = np.zeros(n_columns, np.float32)
-    for item, score in (hits or {}).items():
+    for item, surety in (hits or {}).items():
         if item in view.number:
-            hit[view.number[item]] = score
+            hit[view.number[item]] = surety
     flags = np.array([pattern.search(text) is not None for pattern in _FLAG_PATTERNS], np.float32)
-    count = np.float32(len(asked))
+    unexplained = float((alike_QV.max(1)[telling] < _ALIKE).sum())
+    of_question = [
+        *flags,
+        len(asked),
+        unexplained,
+        unexplained / max(1, telling.sum()),
+        len(view.tables),
+        n_columns,
+    ]
     of_table = view.table_of
     hit_tables = max_by_table(view, hit)
     own_tables = max_by_table(view, own)
@@ -300,7 +308,7 @@ def read_question(
             distance,
             after,
             view.static_columns,
-            np.broadcast_to([*flags, count, len(view.tables), n_columns], (n_columns, N_FLAGS + 3)),
+            np.broadcast_to(of_question, (n_columns, len(of_question))),
         ]
     ).astype(np.float32)
     best_columns = max_by_table(view, score)
@@ -328,9 +336,7 @@ def read_question(
             _only_here(explained_QT, telling),
             explained_QT[telling].sum(0) / max(1, telling.sum()),
             view.static_tables,
-            np.broadcast_to(
-                [*flags, count, len(view.tables), n_columns], (len(view.tables), N_FLAGS + 3)
-            ),
+            np.broadcast_to(of_question, (len(view.tables), len(of_question))),
         ]
     ).astype(np.float32)
     known = alike_QV[:, :-1].max(1) >= 0.89 if len(view.vocabulary) else telling & False
@@ -436,6 +442,13 @@ def _only_here(explained_QT: Floats, telling: NDArray[Any]) -> NDArray[Any]:
     only = (explained_QT >= best) & (explained_QT >= _ALIKE) & (second < best)
     found = only[telling].sum(0)
     return found
+
+
+def _heads(padded: Ints, names: list[list[str]]) -> Ints:
+    """The number of each name's last word."""
+    last = np.array([max(0, len(found) - 1) for found in names], np.int64)
+    heads: Ints = padded[np.arange(len(names)), last]
+    return heads
 
 
 def _comment_words(text: str) -> list[str]:

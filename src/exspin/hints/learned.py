@@ -6,6 +6,7 @@ then once more with what its neighbours have, then for each column with what its
 
 from __future__ import annotations
 
+import io
 import json
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -19,10 +20,10 @@ from numpy.typing import NDArray
 from exspin.errors import ModelError
 from exspin.hints.associations import BITS, column_pairs, table_pairs
 from exspin.hints.context import column_context, table_associations, table_neighbours
-from exspin.hints.features import Asked, SchemaView, read_question
+from exspin.hints.features import Asked, SchemaView, asked_text, read_question
 from exspin.hints.link import LinkScores
 from exspin.hints.trees import Trees
-from exspin.ledger import digest_file, digest_json, write_json
+from exspin.ledger import digest_bytes, digest_file, digest_json, write_bytes, write_json
 from exspin.sql.schema import Schema
 
 if TYPE_CHECKING:
@@ -63,9 +64,8 @@ class LearnedLinker:
     ) -> LinkScores:
         """See `Linker.score`."""
         view = self._view(schema)
-        text = f"{question}\n{evidence}".rstrip()
-        asked = read_question(view, question, evidence, values.hits(text) if values else None)
-        return score_asked(self.model, view, asked)
+        hits = values.hits(asked_text(question, evidence)) if values else None
+        return score_asked(self.model, view, read_question(view, question, evidence, hits))
 
     def _view(self, schema: Schema) -> SchemaView:
         view = self._views.pop(schema.digest, None) or SchemaView(schema)
@@ -96,11 +96,7 @@ class LearnedLinker:
 
     def save(self, directory: Path) -> None:
         """Write the linker into a directory, which is made where it is not there. Raises `RunError` where it cannot be."""
-        from exspin.ledger import write_bytes
-
         directory.mkdir(parents=True, exist_ok=True)
-        import io
-
         buffer = io.BytesIO()
         np.savez_compressed(buffer, allow_pickle=False, **self._arrays())
         write_bytes(directory / _ARRAYS, buffer.getvalue())
@@ -170,8 +166,6 @@ def _model(arrays: Mapping[str, NDArray[Any]]) -> Model:
 
 
 def _digest(array: NDArray[Any]) -> str:
-    from exspin.ledger import digest_bytes
-
     return digest_bytes(f"{array.dtype.str} {array.shape} ".encode() + array.tobytes())
 
 

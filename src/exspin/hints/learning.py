@@ -7,11 +7,9 @@ schema it has not seen.
 
 from __future__ import annotations
 
-import random
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,11 +18,9 @@ from numpy.typing import NDArray
 from exspin.errors import DataError, MissingExtra
 from exspin.hints.associations import Pairs, column_pairs, learn_weights, table_pairs
 from exspin.hints.context import column_context, table_associations, table_neighbours
-from exspin.hints.features import Asked, SchemaView, read_question
-from exspin.hints.folding import WORD, fold
+from exspin.hints.features import Asked, SchemaView, asked_text, read_question
 from exspin.hints.labels import Used, used_items
 from exspin.hints.learned import LearnedLinker, Model, score_asked
-from exspin.hints.likeness import STOP_WORDS, name_words
 from exspin.hints.link import LinkScores
 from exspin.hints.trees import Growth, Trees, grow
 from exspin.ledger import digest_bytes
@@ -81,7 +77,7 @@ def train_linker(
             f"none of {len(chosen)} gold queries can be read: nothing to train a linker on"
         )
     reader = _Reader(schemas, values)
-    questions = [reader.read(_blurred(example, schemas, seed), used) for example, used in told]
+    questions = [reader.read(example, used) for example, used in told]
     model = _train(questions, _folds([e for e, _ in told], FOLDS, seed), seed)
     trained_on = {
         "questions": len(told),
@@ -106,25 +102,24 @@ def out_of_fold(
     _check_installed()
     number = _folds(examples, folds, seed)
     reader = _Reader(schemas, values)
-    labels = [_labels(example, schemas, dialects) for example in examples]
-    questions = [
-        reader.read(example, used or Used(frozenset(), frozenset()))
-        for example, used in zip(examples, labels, strict=True)
-    ]
+    learned_from = {example.example_id for example in _chosen(examples, seed)}
+    teachers: list[tuple[int, _Question]] = []
+    for i, example in enumerate(examples):
+        if example.example_id in learned_from and (used := _labels(example, schemas, dialects)):
+            teachers.append((i, reader.read(example, used)))
     found: list[LinkScores | None] = [None] * len(examples)
     for held in range(folds):
-        others = [i for i, n in enumerate(number) if n != held and labels[i] is not None]
-        kept = {e.example_id for e in _chosen([examples[i] for i in others], seed)}
-        others = [i for i in others if examples[i].example_id in kept]
-        if not others:
+        own = [i for i, n in enumerate(number) if n == held]
+        others = [(examples[i], question) for i, question in teachers if number[i] != held]
+        if own and not others:
             raise DataError(
                 f"{len(examples)} examples: too few to score each by a linker trained on others"
             )
-        inner = _folds([examples[i] for i in others], FOLDS, seed)
-        model = _train([questions[i] for i in others], inner, seed)
-        for i, n in enumerate(number):
-            if n == held:
-                found[i] = score_asked(model, questions[i].view, questions[i].asked)
+        inner = _folds([example for example, _ in others], FOLDS, seed)
+        model = _train([question for _, question in others], inner, seed)
+        for i in own:
+            view, asked = reader.look(examples[i])
+            found[i] = score_asked(model, view, asked)
     return [scores for scores in found if scores is not None]
 
 
@@ -171,30 +166,6 @@ def _folds(examples: Sequence[Example], folds: int, seed: int) -> NDArray[np.int
     return np.array([place[key] for key in keys])
 
 
-_BLURRED = 0.2  # the share of questions that are learned from with words of the schema made unknown
-_WORDS_BLURRED = 0.6  # of these words
-
-
-def _blurred(example: Example, schemas: Mapping[str, Schema], seed: int) -> Example:
-    """One question in five without some of the words that the schema has: a question may call everything otherwise."""
-    rng = random.Random(f"{seed}/{example.example_id}")
-    if rng.random() >= _BLURRED:
-        return example
-    names = {w for t in schemas[example.db_id].tables for w in name_words(t.name)}
-    names.update(
-        w for t in schemas[example.db_id].tables for c in t.columns for w in name_words(c.name)
-    )
-
-    def blur(match: re.Match[str]) -> str:
-        word = fold(match.group())
-        if word in names and word not in STOP_WORDS and rng.random() < _WORDS_BLURRED:
-            return "q" + "".join(rng.choice("bcdfghjklmnpqrtvwxz") for _ in range(7))
-        return match.group()
-
-    blurred: Example = replace(example, question=WORD.sub(blur, example.question))
-    return blurred
-
-
 def _labels(
     example: Example, schemas: Mapping[str, Schema], dialects: Mapping[str, str] | None
 ) -> Used | None:
@@ -210,13 +181,17 @@ class _Reader:
         self._values = values or {}
         self._views: dict[str, SchemaView] = {}
 
-    def read(self, example: Example, used: Used) -> _Question:
+    def look(self, example: Example) -> tuple[SchemaView, Asked]:
+        """A question as the linker sees it."""
         if example.db_id not in self._views:
             self._views[example.db_id] = SchemaView(self._schemas[example.db_id])
         view, values = self._views[example.db_id], self._values.get(example.db_id)
-        text = f"{example.question}\n{example.evidence}".rstrip()
-        hits = values.hits(text) if values else None
-        asked = read_question(view, example.question, example.evidence, hits)
+        hits = values.hits(asked_text(example.question, example.evidence)) if values else None
+        return view, read_question(view, example.question, example.evidence, hits)
+
+    def read(self, example: Example, used: Used) -> _Question:
+        """A question to learn from."""
+        view, asked = self.look(example)
         return _Question(
             view,
             asked,

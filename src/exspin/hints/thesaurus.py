@@ -95,6 +95,18 @@ battle fight war; war battle conflict; ship fleet; killed dead casualty death; i
 participant participator contestant entrant competitor; contestant participant competitor; competitor contestant rival; participate join attend take; host hold organize; organizer host; entry entrance
 language tongue; official formal; treatment care; professional expert specialist; expert specialist; engineer technician; technician engineer; lawyer attorney; judge court; cleaner janitor; secretary clerk
 wrestler fighter; swimmer swim; gymnast athlete; skier athlete; golfer player; boxer fighter; poker card; chess game; tennis racket; soccer football; football soccer; basketball hoop; baseball ball; hockey puck
+abbreviation acronym short; acronym abbreviation; hometown birthplace; birthplace hometown birth; bonus premium reward extra; reward bonus prize; evaluation assessment appraisal review
+ticket admission pass entry; transcript report record; report transcript document record; summary abstract outline; abstract summary; topic subject theme; theme topic subject; subject topic course
+head leader chief; deputy vice; assistant aide helper; partner companion; colleague coworker; visitor guest; neighbor neighbour; enemy opponent; opponent rival competitor; leader head captain
+house residence; flat apartment; furniture furnishing; clothes clothing garment; clothing clothes apparel; shoe footwear; jewelry gem; gift present; toy game; box container package; package parcel box
+shipment delivery consignment; delivery shipment; deliver ship send; send deliver mail; receive get obtain; obtain get receive; buy get; own have possess; possess own have; hold have own; contain include have hold
+include contain; consist comprise; belong own; use utilize employ apply; apply use request; request demand ask application; require need; need require; want desire; choose select pick; select choose; pick choose
+show display present; present show; tell say; say tell state; call name phone; named called; teach instruct educate; study learn major; learn study; graduate finish; pass succeed; fail unsuccessful; success achievement
+achievement accomplishment; win gain earn; earn make gain; gain earn; spend pay cost; pay spend; save keep; grow raise increase; increase raise rise; decrease reduce drop; reduce decrease; change modify alter; add insert
+remove delete; cancel abort; cancelled canceled aborted; approve accept allow; reject refuse deny; check inspect; inspect check examine; repair fix mend; fix repair; break damage; happen occur; occur happen take place
+stay live remain lodge; sleep rest; travel fly go; drive ride; ride drive; carry transport; transport carry shipping; load cargo; cargo freight load; weigh weight; measure size unit; unit measure; rain rainfall precipitation
+precipitation rain; wind breeze; humidity moisture; snow ice; sun light; forest wood; desert sand; sea ocean; ocean sea; beach shore coast; coast shore; harbour harbor port; garden yard park; park garden; zoo animal
+gold golden; silver metal; bronze metal; metal iron; oil petroleum; electricity power energy; energy power; power strength energy; strength power; weapon gun arm; bomb explosive; rocket missile; tank vehicle; soldier troop
 chip semiconductor processor; processor cpu chip; memory ram storage; screen display; storage memory; wifi wireless; satellite orbit; astronaut cosmonaut; mission task expedition; planet world; protein enzyme
 """
 
