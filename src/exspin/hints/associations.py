@@ -103,7 +103,12 @@ def _mix(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> NDArray[np.int32]:
 def learn_weights(
     pairs: Sequence[Pairs], used: NDArray[np.bool_], seed: int
 ) -> NDArray[np.float32]:
-    """Weights by logistic regression with averaged stochastic gradients. `used`: one label for each name of all questions."""
+    """Weights by logistic regression with averaged stochastic gradients. `used`: one label for each name of all questions.
+
+    Where all labels are one, as of databases of one table each, there is nothing to weigh.
+    """
+    if used.all() or not used.any():
+        return np.zeros(1 << BITS, np.float32)
     from scipy.sparse import csr_matrix  # both come with the extra [train]
     from sklearn.linear_model import SGDClassifier
 
