@@ -387,7 +387,7 @@ def slow(*_: object) -> None:
 def test_run_looks_for_the_model_before_it_reads_questions(
     tmp_path: Path, refused: Callable[..., str], torch: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("exspin.selfplay._set_the_table", slow)
+    monkeypatch.setattr("exspin.selfplay.load_questions", slow)
     line = refused("run", "-o", tmp_path / "out", "--set", "model=./nowhere")
     assert "./nowhere" in line and "no such directory" in line
     assert "did you mean 'spider'" in refused("run", "-o", tmp_path / "out", "--set", "data=spdr:x")

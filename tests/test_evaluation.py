@@ -17,11 +17,11 @@ from exspin.evaluation import (
     evaluate_split,
     greedy,
     limits_of,
-    make_prompts,
     write_predictions,
 )
 from exspin.generate.scripted import ScriptedSampler
 from exspin.progress import Silent
+from exspin.prompting import make_prompts, prompt_notes
 from exspin.records import Candidate, Outcome, Prompt
 from exspin.sql.execute import Executor
 
@@ -120,6 +120,12 @@ def test_the_configuration_reaches_limits_and_decoding() -> None:
     assert (decoding.max_new_tokens, decoding.batch_size, decoding.seed) == (17, 3, 5)
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Indexes of values lie below the test's own folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 def test_bad_data_are_found_before_a_model_is_loaded(small_spider: Path) -> None:
     pytest.importorskip("torch")
     from exspin.evaluation import evaluate
@@ -151,7 +157,9 @@ def test_a_checkpoint_brings_its_prompts_and_its_answer_length(small_spider, tmp
         max_tokens=500,
     )
     notes = {
-        "prompt": PromptConfig(max_tokens=400, sample_values=0).model_dump(mode="json"),
+        "prompt": prompt_notes(PromptConfig(max_tokens=400, sample_values=0, values=False))[
+            "prompt"
+        ],
         "max_new_tokens": 3,
     }
     save_policy(policy, tmp_path / "m", notes=notes)
@@ -216,7 +224,7 @@ def test_prompts_of_another_version_and_a_place_that_is_a_folder(
     from exspin.evaluation import evaluate
     from exspin.generate.hf import HfSampler
     from exspin.model import make_tiny, save_policy
-    from exspin.prompt import signature
+    from exspin.prompt.specimen import signature
 
     tiny = TinyConfig(layers=1, width=32, heads=2, vocabulary=300)
     policy = make_tiny(["SELECT count(*) FROM pet"], tiny, seed=0, max_tokens=500)
@@ -230,8 +238,9 @@ def test_prompts_of_another_version_and_a_place_that_is_a_folder(
         return [Candidate(p.example_id, 0, "", "stop") for p in prompts]
 
     monkeypatch.setattr(HfSampler, "sample", sample)
-    prompt = PromptConfig(max_tokens=400).model_dump(mode="json")
-    for name, mark in [("same", signature()), ("other", "prompt-0")]:
+    prompt = {"max_tokens": 400, "sample_values": 2, "template": "plain"}  # before there were hints
+    same = signature(PromptConfig(schema="full", values=False))
+    for name, mark in [("same", same), ("other", "prompt-0")]:
         notes = {"prompt": prompt, "prompt_signature": mark}
         save_policy(policy, tmp_path / name, notes=notes)
         evaluate(tmp_path / name, f"spider:{small_spider}", "dev", progress=Listening())

@@ -11,12 +11,13 @@ import pytest
 
 pytest.importorskip("torch")
 
-from exspin import evaluation, selfplay
+from exspin import evaluation, table
 from exspin.config import Config, load_config
 from exspin.data.importing import import_pairs
 from exspin.errors import RunError, UserError
-from exspin.evaluation import evaluate, make_prompts
+from exspin.evaluation import evaluate
 from exspin.ledger import read_json, read_jsonl
+from exspin.prompting import make_prompts
 from exspin.records import Prompt
 from exspin.selfplay import run
 
@@ -85,7 +86,7 @@ def test_every_prompt_shows_the_descriptions(
         return made
 
     spec = f"bird:{small_bird}"
-    monkeypatch.setattr(selfplay, "make_prompts", recording)
+    monkeypatch.setattr(table, "make_prompts", recording)
     monkeypatch.setattr(evaluation, "make_prompts", recording)
     run(small(spec, "rounds=0"), tmp_path / "run")
     in_run = len(seen)

@@ -35,6 +35,7 @@ COMPARATORS = ("default", "strict", "bird", "test-suite", "test-suite-distinct")
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
 PositiveSchedule = Positive | Annotated[tuple[Positive, ...], Field(min_length=1)]
 Schedule = NotNegative | Annotated[tuple[NotNegative, ...], Field(min_length=1)]
 
@@ -64,15 +65,50 @@ class SelectionConfig(_Section):
 
 
 class PromptConfig(_Section):
-    """What the model is shown."""
+    """What the model is shown. docs/hints.md explains links, values and shots."""
 
     max_tokens: Count = Field(1024, description="a prompt longer than this is trimmed, and counted")
+    format: Literal["compact", "ddl", "m-schema"] = Field(
+        "compact", description="how a schema is written"
+    )
+    schema_: Literal["none", "full", "named", "linked"] = Field(
+        "named",
+        alias="schema",
+        description="full: all of it; named: all of it, then the names of what the linker keeps; linked: only what it keeps",
+    )
+    linker: Literal["learned", "lexical"] = Field(
+        "learned", description="who says what a question needs; learned: trained by the run"
+    )
+    keep: Share | tuple[Count, Count] = Field(
+        0.99,
+        description="what is kept: so many items that they hold this share of the linker's probability, or "
+        "[tables, columns of each]",
+    )
+    training_links: Literal["gold", "learned", "mix"] = Field(
+        "learned",
+        description="links of training questions: gold: what gold uses, among others; learned: the linker's, trained "
+        "without the question; mix: one or the other",
+    )
+    values: bool = Field(True, description="show the cells that a question mentions")
+    shots: Annotated[int, Field(ge=0, le=20)] = Field(
+        0, description="similar solved training questions shown"
+    )
     sample_values: Annotated[int, Field(ge=0, le=20)] = Field(
         2, description="values a column shows"
     )
     template: Literal["plain", "chat"] = Field(
         "plain", description="chat: the tokenizer's template"
     )
+
+    @property
+    def links(self) -> bool:
+        """Is a linker asked?"""
+        return self.schema_ in ("named", "linked")
+
+    @property
+    def hints(self) -> bool:
+        """Does a prompt depend on more than its question and its schema?"""
+        return self.links or self.values or self.shots > 0
 
 
 class TinyConfig(_Section):

@@ -7,30 +7,25 @@ Evaluation is greedy with one answer a question. Rows whose database is missing 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from exspin.accidental import CopyCheck
-from exspin.config import Config, FeedbackConfig, GenerationConfig, PromptConfig
+from exspin.config import Config, FeedbackConfig, GenerationConfig
 from exspin.data import Split, load, remarks, with_hardness
-from exspin.data.descriptions import Descriptions, described
-from exspin.errors import ModelError
 from exspin.feedback import describe_damaged, judge
 from exspin.generate import Decoding, Sampler
 from exspin.ledger import check_output, write_jsonl
 from exspin.progress import Progress, Silent
-from exspin.prompt import render_all, signature, trim_report
-from exspin.records import Candidate, Database, Example, Prompt, Verdict
+from exspin.prompt.shown import trim_report
+from exspin.prompting import find_hints, load_kit, make_prompts, prompted_as
+from exspin.records import Candidate, Database, Prompt, Verdict
 from exspin.scoring import Score, summarise
 from exspin.sql.copies import check_engine
 from exspin.sql.execute import Executor, Limits
 from exspin.sql.guide import Guide
 from exspin.sql.schema import read_schema
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -67,39 +62,6 @@ def copies_of(config: Config) -> CopyCheck | None:
     )
 
 
-def make_prompts(
-    tokenizer: PreTrainedTokenizerBase | None,
-    examples: Sequence[Example],
-    databases: Mapping[str, Database],
-    config: PromptConfig,
-    descriptions: Mapping[str, Descriptions] | None = None,
-    *,
-    allow_privileged: bool = False,
-) -> list[Prompt]:
-    """The prompts of these examples, in their order, for the model this tokenizer belongs to.
-
-    `descriptions` by db_id are what documents beside a database say of its columns.
-    Without a tokenizer (there is none yet) nothing is trimmed and no chat template applied. Raises `DataError` for a question that does not fit, `DatabaseError` for a database that cannot be read.
-    """
-    names = dict.fromkeys(example.db_id for example in examples)
-    schemas = {
-        name: described(
-            read_schema(databases[name], config.sample_values, allow_privileged=allow_privileged),
-            (descriptions or {}).get(name, {}),
-        )
-        for name in names
-    }
-
-    if tokenizer is None:
-        return render_all(examples, schemas, config, lambda _: 0)
-
-    def count_tokens(text: str) -> int:
-        return len(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
-
-    special = _special_names(tokenizer)
-    return render_all(examples, schemas, config, count_tokens, _chat(tokenizer, config), special)
-
-
 def make_guides(
     names: str | None, databases: Mapping[str, Database], *, allow_privileged: bool = False
 ) -> dict[str, Guide] | None:
@@ -120,29 +82,6 @@ def describe_released(released: int, answers: int) -> str:
     if not released:
         return ""
     return f"{released} of {answers} answers could not be held to the schema's names"
-
-
-def _chat(tokenizer: PreTrainedTokenizerBase, config: PromptConfig) -> Callable[[str], str] | None:
-    if config.template == "plain":
-        return None
-    if not tokenizer.chat_template:
-        raise ModelError("prompt.template = 'chat': this tokenizer has no chat template; set plain")
-
-    def wrap(text: str) -> str:
-        message = [{"role": "user", "content": text}]
-        return str(
-            tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
-        )
-
-    return wrap
-
-
-def _special_names(tokenizer: PreTrainedTokenizerBase) -> tuple[str, ...]:
-    """The texts that this tokenizer reads as special tokens, the longest first; none where it reads them as text."""
-    if getattr(tokenizer, "split_special_tokens", False):
-        return ()
-    added = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
-    return tuple(sorted({*added, *tokenizer.all_special_tokens}, key=lambda t: (-len(t), t)))
 
 
 def evaluate_split(
@@ -225,20 +164,18 @@ def evaluate(
     set_threads(config.threads)
     policy = load_policy(model, device=config.device, dtype=config.dtype)
     notes = load_notes(Path(model)) if Path(model).is_dir() else {}
-    if notes.get("prompt_signature", signature()) != signature():
+    prompt_config, same = prompted_as(notes, config.prompt)
+    if not same:
         show.say(
             f"{model}: trained with prompts of another version of exspin; its score may suffer"
         )
-    prompt_config = PromptConfig.model_validate(notes.get("prompt", config.prompt.model_dump()))
+    kit = load_kit(Path(model), prompt_config)
+    if lacks := kit.missing(prompt_config):
+        show.say(f"{model}: brings no {' and no '.join(lacks)}; its prompts go without")
     allowed = config.feedback.allow_privileged
-    prompts = make_prompts(
-        policy.tokenizer,
-        data.usable(),
-        data.databases,
-        prompt_config,
-        data.descriptions,
-        allow_privileged=allowed,
-    )
+    given = (data.usable(), data.databases, prompt_config, data.descriptions)
+    hints = find_hints(*given, kit, show, allow_privileged=allowed)
+    prompts = make_prompts(policy.tokenizer, *given, hints=hints, allow_privileged=allowed)
     show.say(str(trim_report(prompts)))
     answer_tokens = int(notes.get("max_new_tokens", config.generation.max_new_tokens))
     names = notes.get("names", config.generation.names)

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -344,11 +344,13 @@ def _load_tokenizer(name: str, local: Path | None) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def save_policy(policy: Policy, directory: Path, *, notes: Mapping[str, Any]) -> None:
+def save_policy(
+    policy: Policy, directory: Path, *, notes: Mapping[str, Any], folders: Sequence[Path] = ()
+) -> None:
     """Write weights (or the adapter alone), tokenizer and notes; the directory appears whole or not at all.
 
     `notes` is whatever a later user of the weights must know (the prompt's configuration, the round) as plain JSON;
-    `load_notes` reads it. Raises `RunError` when the place cannot be written.
+    `load_notes` reads it. `folders` are copied into the checkpoint. Raises `RunError` when the place cannot be written.
     """
     staging = directory.with_name(directory.name + ".tmp")
     replaced = directory.with_name(directory.name + ".old")
@@ -362,6 +364,8 @@ def save_policy(policy: Policy, directory: Path, *, notes: Mapping[str, Any]) ->
             _write_weights(policy, staging)
             policy.tokenizer.save_pretrained(str(staging))
         write_json(staging / NOTES, {**notes, **_base_note(policy, directory)})
+        for folder in folders:
+            shutil.copytree(folder, staging / folder.name)
         files = sorted(path for path in staging.rglob("*") if path.is_file())
         for path in files:
             with path.open("rb") as file:

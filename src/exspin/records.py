@@ -114,11 +114,20 @@ class Example(Flat):
 
 
 @dataclass(frozen=True, slots=True)
+class Hints:
+    """What is known of one question beside its schema; in each list the surest comes first."""
+
+    links: tuple[tuple[str, tuple[str, ...]], ...] = ()  # (table, columns of it) that it needs
+    values: tuple[tuple[str, str, str], ...] = ()  # (table, column, value) that it mentions
+    shots: tuple[tuple[str, str], ...] = ()  # (question, query) of similar ones that are solved
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt(Flat):
     """What the model is shown, byte for byte, in generation and in training.
 
-    `text[:prefix_chars]` is the part that all questions of one database share (the schema); it is tokenized apart
-    from the rest, so a shared prefix has the same token ids in every prompt.
+    `text[:prefix_chars]` is the schema, which all questions of one database share unless it holds linked items alone. It is
+    tokenized apart from the rest, so a shared prefix has the same token ids in every prompt.
     """
 
     example_id: str
@@ -126,6 +135,14 @@ class Prompt(Flat):
     text: str
     prefix_chars: int
     trimmed: tuple[str, ...] = ()  # what did not fit and was left out, in the order it was dropped
+    links: int = 0  # tables that the linker chose and the text shows or names
+    values: int = 0  # cells that the question mentions, as the text gives them
+    shots: int = 0  # solved questions before this one
+
+    def to_json(self) -> dict[str, Any]:
+        row = super(Prompt, self).to_json()
+        hints = {name: row.pop(name) for name in ("links", "values", "shots")}
+        return {**row, **{name: count for name, count in hints.items() if count}}
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,7 @@ PACKAGES = (
     "tokenizers",
     "sqlglot",
     "numpy",
+    "scikit-learn",
 )
 MAY_CHANGE = frozenset({"rounds"})
 _HARMLESS = frozenset({LOCK, CONFIG + ".tmp"})  # what a run killed at its very start leaves
@@ -64,6 +65,11 @@ class RunDirectory:
     @property
     def report_json(self) -> Path:
         return self.path / "report.json"
+
+    @property
+    def hints(self) -> Path:
+        """What prompts show besides the schema, made before round 0."""
+        return self.path / "hints"
 
     def stage(self, round_number: int) -> Path:
         """Directory of a round; round 0 is the SFT model."""

@@ -12,14 +12,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from exspin import data as data_module
 from exspin.config import Config
-from exspin.data import Split, remarks, roles, select_questions, with_hardness
+from exspin.data import remarks, roles
 from exspin.errors import DataError
 from exspin.evaluation import (
     copies_of,
@@ -28,7 +26,6 @@ from exspin.evaluation import (
     greedy,
     limits_of,
     make_guides,
-    make_prompts,
     write_predictions,
 )
 from exspin.feedback import damaged, describe_damaged, judge
@@ -48,28 +45,23 @@ from exspin.model import (
     Policy,
     check_source,
     load_policy,
-    make_tiny,
     resolve_device,
     save_policy,
     set_threads,
 )
 from exspin.pairs import make_pairs
+from exspin.preparing import Prepared, prepare_hints
 from exspin.progress import Progress, Silent
-from exspin.prompt import TrimReport, signature, trim_report
+from exspin.prompt.specimen import signature
+from exspin.prompting import prompt_notes
 from exspin.records import Candidate, Example, Outcome, Pair, Prompt, Verdict
 from exspin.reporting import Summary, report
-from exspin.run_directory import RunDirectory, check_start, digest_split, open_run
-from exspin.sql.copies import check_engine
+from exspin.run_directory import RunDirectory, check_start, open_run
 from exspin.sql.execute import Executor
 from exspin.sql.guide import Guide
+from exspin.table import Table, load_questions, model_digests, set_the_table, start_policy
 from exspin.train import train_round, train_sft
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-LONGEST_GOLD = (
-    512  # tokens the tiny model leaves for an answer in training; positions cost it nothing
-)
 SHARD = 256  # questions whose candidates are written together: what a kill can cost
 
 
@@ -94,12 +86,25 @@ def run(
     if config.model != "tiny":
         check_source(config.model)
     set_threads(config.threads)
-    table, start = _set_the_table(config, show)
+    questions = load_questions(config, show)
+    start = table = None
+    # What can be found wrong with the model and the questions is found before anything is written.
+    if config.model != "tiny" or not config.prompt.hints:
+        start = start_policy(config, questions, {}, show)
+    digests = {**questions.digests, **model_digests(config, start)}
+    if start is not None:
+        table = set_the_table(config, questions, start, {}, digests)
     with (
-        open_run(directory, config, table.digests) as place,
+        open_run(directory, config, digests) as place,
         Executor(limits_of(config.feedback), config.feedback.workers) as executor,
     ):
-        play = _Play(config, table, place, executor, show)
+        # What prompts show besides the schema.
+        prepared = prepare_hints(config, questions, place.hints, digests, show)
+        if table is None or start is None or prepared.hints:
+            start = start or start_policy(config, questions, prepared.hints, show)
+            table = set_the_table(config, questions, start, prepared.hints, digests)
+        show.say(str(table.trimmed))
+        play = _Play(config, table, prepared, place, executor, show)
 
         # Round 0: supervised fine-tuning on gold.
         play.sft(start)
@@ -117,154 +122,21 @@ def run(
         return play.report()
 
 
-@dataclass(frozen=True)
-class _Table:
-    """All a run plays with, checked before anything is written."""
-
-    train: Split
-    examples: tuple[Example, ...]  # of the training split, those selected
-    prompts: tuple[Prompt, ...]  # theirs, in their order
-    tests: tuple[Split, ...]  # dev first
-    test_prompts: Mapping[str, tuple[Prompt, ...]]
-    digests: Mapping[str, str]
-    trimmed: TrimReport
-
-
-def _set_the_table(config: Config, show: Progress) -> tuple[_Table, Policy]:
-    parts = roles(config.data)
-    splits = [
-        with_hardness(data_module.load(config.data, name, quarantine=config.data_quarantine))
-        for name in (parts.train, parts.dev, *parts.tests)
-    ]
-    for split in splits:
-        for remark in remarks(split):
-            show.say(remark)
-    if config.feedback.copies:
-        check_engine(database for split in splits for database in split.databases.values())
-    train, dev, *tests = splits
-    chosen = select_questions(
-        train,
-        questions=config.selection.train_questions,
-        databases=config.selection.train_databases,
-        seed=config.seed,
-    )
-    if not chosen:
-        raise DataError(f"{config.data}: split {train.name!r} has no question that can be used")
-    if not dev.usable():
-        cure = (
-            f"put its databases in place: {', '.join(sorted(dev.missing)[:5])}"
-            if dev.missing
-            else f"{config.data_quarantine} names them all"
-        )
-        raise DataError(
-            f"{config.data}: split {dev.name!r}, which chooses the round, has no question that can be used; {cure}"
-        )
-    dev = _part(dev, config.selection.dev_questions, config.seed, show)
-    tests = [_part(test, config.selection.test_questions, config.seed, show) for test in tests]
-    show.say(
-        f"{len(chosen)} training questions on {len({e.db_id for e in chosen})} databases; "
-        + ", ".join(f"{split.name} {len(split.examples)}" for split in (dev, *tests))
-    )
-    start = _start_policy(config, chosen, train)
-    if config.model == "tiny":
-        show.say(f"model: tiny, made here, {start.parameters / 1e6:.1f} M parameters")
-    else:
-        show.say(f"model: {config.model}, {start.parameters / 1e6:.0f} M parameters")
-    prompts = _prompts(config, start.tokenizer, chosen, train)
-    test_prompts = {
-        split.name: tuple(_prompts(config, start.tokenizer, split.usable(), split))
-        for split in (dev, *tests)
-    }
-    sampler = HfSampler(
-        start, greedy(config.generation, config.generation.max_new_tokens, config.seed)
-    )
-    sampler.check(
-        [*prompts, *(p for each in test_prompts.values() for p in each)],
-        longest=config.prompt.max_tokens,
-    )
-    trimmed = trim_report([*prompts, *(p for each in test_prompts.values() for p in each)])
-    show.say(str(trimmed))
-    table = _Table(
-        train=train,
-        examples=chosen,
-        prompts=tuple(prompts),
-        tests=(dev, *tests),
-        test_prompts=test_prompts,
-        digests={
-            **{split.name: digest_split(split) for split in (train, dev, *tests)},
-            **_model_digests(config.model, start),
-        },
-        trimmed=trimmed,
-    )
-    return table, start
-
-
-def _prompts(
-    config: Config,
-    tokenizer: PreTrainedTokenizerBase | None,
-    examples: Sequence[Example],
-    split: Split,
-) -> list[Prompt]:
-    return make_prompts(
-        tokenizer,
-        examples,
-        split.databases,
-        config.prompt,
-        split.descriptions,
-        allow_privileged=config.feedback.allow_privileged,
-    )
-
-
-def _part(split: Split, questions: int | None, seed: int, show: Progress) -> Split:
-    """The split, or as many of its usable questions as the configuration asks for."""
-    if questions is None:
-        return split
-    kept = select_questions(split, questions=questions, databases=None, seed=seed)
-    show.say(f"{split.name}: {len(kept)} of {len(split.examples)} questions selected")
-    return replace(split, examples=kept, missing={}, quarantined={})
-
-
-def _start_policy(config: Config, examples: Sequence[Example], train: Split) -> Policy:
-    """The policy before SFT. The tiny one's tokenizer sees training questions, their gold and their schemas only."""
-    if config.model != "tiny":
-        return load_policy(
-            config.model,
-            device=config.device,
-            dtype=config.dtype,
-            lora=config.lora,
-            seed=config.seed,
-        )
-    texts = _prompts(config, None, examples, train)
-    schemas = {prompt.db_id: prompt.text[: prompt.prefix_chars] for prompt in texts}
-    questions = (p.text[p.prefix_chars :] + e.query for p, e in zip(texts, examples, strict=True))
-    return make_tiny(
-        [*schemas.values(), *questions],
-        config.tiny,
-        seed=config.seed,
-        max_tokens=config.prompt.max_tokens + max(LONGEST_GOLD, config.generation.max_new_tokens),
-    )
-
-
-def _model_digests(name: str, policy: Policy) -> dict[str, str]:
-    """What the weights that a run starts from are known by: their files, or the hub's commit."""
-    if name == "tiny":
-        return {}
-    if not Path(name).expanduser().is_dir():
-        commit = getattr(policy.model.config, "_commit_hash", None)
-        return {"model": str(commit)} if commit else {}
-    folder = Path(name).expanduser()
-    files = {str(path.relative_to(folder)): digest_file(path) for path in _files(folder)}
-    return {"model": digest_json(files)}
-
-
 class _Play:
     """The stages of one run, each done once: read what is there, or make it and record it."""
 
     def __init__(
-        self, config: Config, table: _Table, place: RunDirectory, executor: Executor, show: Progress
+        self,
+        config: Config,
+        table: Table,
+        prepared: Prepared,
+        place: RunDirectory,
+        executor: Executor,
+        show: Progress,
     ) -> None:
         self.config = config
         self.table = table
+        self.prepared = prepared
         self.place = place
         self.executor = executor
         self.show = show
@@ -280,7 +152,8 @@ class _Play:
             return
         settings = self.config.sft
         if settings.epochs == 0:
-            save_policy(start, self.place.checkpoint(0), notes=self._notes(0))
+            notes, folders = self._notes(0), self.prepared.folders
+            save_policy(start, self.place.checkpoint(0), notes=notes, folders=folders)
             stage.finish(_files(self.place.checkpoint(0)))
             return
         train_sft(
@@ -291,6 +164,7 @@ class _Play:
             seed=self.config.seed,
             directory=stage.directory,
             notes=self._notes(0),
+            folders=self.prepared.folders,
             bar=partial(self.show.bar, "SFT"),
         )
         stage.finish(_training_files(stage.directory))
@@ -418,6 +292,7 @@ class _Play:
             seed=self.config.seed,
             directory=stage.directory,
             notes=self._notes(round_number),
+            folders=self.prepared.folders,
             bar=partial(self.show.bar, f"round {round_number}: learning"),
         )
         stage.finish(_training_files(stage.directory))
@@ -476,6 +351,10 @@ class _Play:
                 self.place.path / "splits" / f"{split.name}.jsonl",
                 map(Example.to_json, split.examples),
             )
+            write_jsonl(
+                self.place.path / "prompts" / f"{split.name}.jsonl",
+                map(Prompt.to_json, table.test_prompts[split.name]),
+            )
         said = [line for split in (train, *table.tests) for line in remarks(split)]
         write_json(
             self.place.path / "table.json",
@@ -487,6 +366,7 @@ class _Play:
                     "of": len(train.examples),
                 },
                 "said": [*said, str(table.trimmed)],
+                "prompts": table.trimmed.to_json(),
                 "splits": [split.name for split in table.tests],
                 "dev": table.tests[0].name,
             },
@@ -501,7 +381,8 @@ class _Play:
         common = {
             "configuration": digest_json(settings),
             "data": digest_json(dict(self.table.digests)),
-            "prompt": signature(),
+            "prompt": signature(self.config.prompt),
+            **self.prepared.digests,
         }
         return Stage(self._directory(round_number), name, {**common, **inputs})
 
@@ -539,8 +420,7 @@ class _Play:
     def _notes(self, round_number: int) -> dict[str, Any]:
         return {
             "round": round_number,
-            "prompt": self.config.prompt.model_dump(mode="json"),
-            "prompt_signature": signature(),
+            **prompt_notes(self.config.prompt),
             "max_new_tokens": self.config.generation.max_new_tokens,
             "names": self.config.generation.names,
             "data": self.config.data,

@@ -14,7 +14,7 @@ from exspin.config import PromptConfig
 from exspin.data import load, parse_spec, remarks, roles, with_hardness
 from exspin.data.bird import held_out_databases
 from exspin.errors import DatabaseError, DataError
-from exspin.evaluation import make_prompts
+from exspin.prompting import make_prompts
 from exspin.scoring import score
 
 

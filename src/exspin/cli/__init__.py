@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from exspin import __version__
-from exspin.cli import about, data, judging, learning
+from exspin.cli import about, data, judging, learning, link
 from exspin.cli.console import stdout
 from exspin.cli.ending import Commands
 
@@ -36,6 +36,7 @@ app.command()(learning.report)
 app.command()(about.doctor)
 app.add_typer(about.config_app, name="config")
 app.add_typer(data.app, name="data")
+app.add_typer(link.app, name="link")
 
 
 @app.callback(invoke_without_command=True)

@@ -148,8 +148,9 @@ class HfSampler:
         """Answer one batch; `prefixes` carries the schemas' keys and values from batch to batch."""
         if self.shares_prefixes is None:
             self.shares_prefixes = self._check_sharing(batch[:: max(1, len(batch) // 2)])
-        if self.shares_prefixes:
-            wanted = {question.shared for question in batch}
+        wanted = {question.shared for question in batch}
+        # Prefixes of one question each, as of linked schemas, are read faster all at once than one by one.
+        if self.shares_prefixes and (k > 1 or len(wanted) <= len(batch) // 2 or len(batch) == 1):
             for gone in set(prefixes) - wanted:
                 del prefixes[gone]
             for ids in sorted(wanted - set(prefixes)):

@@ -104,6 +104,7 @@ class ValueIndex:
     """A finished index. Lookups touch a few pages of it."""
 
     def __init__(self, place: Path, meta: dict[str, Any]) -> None:
+        self.digest = str(meta["digest"])  # of the database as it was
         self.columns = tuple(ColumnCount(**row) for row in meta["columns"])
         self._ends: NDArray[np.int64] = np.cumsum([c.values for c in self.columns], dtype=np.int64)
         (

@@ -235,12 +235,13 @@ def open_values(
     *,
     reader: ValueReader | None = None,
     progress: Progress | None = None,
+    allow_privileged: bool = False,
 ) -> Values:
     """The values of a database as it is now; its index is built where the cache has none. `cache` None: the user's.
 
-    `reader` reads an engine that is not known here. Raises `DatabaseError` where the database cannot be read, `RunError`
+    `reader` reads an engine that is not known here; `allow_privileged` goes on with a server's login that may write. Raises `DatabaseError` where the database cannot be read, `RunError`
     where the cache cannot be written.
     """
     cache = cache or default_cache_directory(os.environ).with_name("values")
-    with reader or open_reader(database) as opened:
+    with reader or open_reader(database, allow_privileged=allow_privileged) as opened:
         return Values(open_index(opened, cache, progress))

@@ -1,6 +1,6 @@
 """The distinct values of every column of a database, one by one, with a bound on the work.
 
-`ValueReader` is all that the value index knows of an engine; SQLite's is here. Views are not read, since computing one
+`ValueReader` is all that the value index knows of an engine; SQLite's is here, the others' in modules beside this one. Views are not read, since computing one
 may never end, nor are virtual generated columns; nor virtual tables, because their code is not SQLite's own. NULL and
 blobs are no values. An integer or a float comes as Python spells it, which is how SQL reads it too.
 """
@@ -17,6 +17,7 @@ from exspin.errors import DatabaseError
 from exspin.ledger import digest_file
 from exspin.records import Database
 from exspin.sql.schema import open_read_only, read_schema
+from exspin.urls import SERVERS
 
 LONGEST = 256  # characters; nobody writes more of a value into a question
 
@@ -38,7 +39,8 @@ class ValueReader(Protocol):
     def __exit__(self, *exception: object) -> None: ...
 
     def digest(self) -> str:
-        """Differs when any value may differ: of a file, its content. Raises `DatabaseError` if the database is gone."""
+        """Differs when any value may differ: of a file, its content; of a server, what it can tell cheaply. Raises
+        `DatabaseError` if the database is gone."""
 
     def columns(self) -> tuple[tuple[str, str], ...]:
         """Every (table, column) that has values worth reading, in the schema's order."""
@@ -51,11 +53,18 @@ class ValueReader(Protocol):
         """
 
 
-def open_reader(database: Database) -> ValueReader:
-    """The reader of the database's engine. Raises `DatabaseError` where it cannot be opened."""
-    if database.kind == "sqlite":
-        return SQLiteReader(database)
-    raise DatabaseError(f"{database.db_id}: values of a {database.kind} database cannot be read")
+def open_reader(database: Database, *, allow_privileged: bool = False) -> ValueReader:
+    """The reader of the database's engine. Raises `DatabaseError` where it cannot be opened, or where a server's login may
+    write (`allow_privileged` goes on with a warning), `MissingExtra` where a driver is not installed."""
+    if database.kind == "duckdb":
+        from exspin.sql.duckdb_distinct import DuckDBReader  # an extra
+
+        return DuckDBReader(database)
+    if database.kind in SERVERS:
+        from exspin.sql.server_distinct import open_server_reader  # an extra
+
+        return open_server_reader(database, allow_privileged=allow_privileged)
+    return SQLiteReader(database)
 
 
 class SQLiteReader:

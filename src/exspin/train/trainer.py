@@ -77,11 +77,12 @@ def train_sft(
     seed: int,
     directory: Path,
     notes: Mapping[str, Any],
+    folders: Sequence[Path] = (),
     bar: Bar | None = None,
 ) -> TrainingLog:
     """Learn gold; the policy's weights change in place and are saved below `directory`.
 
-    Writes `checkpoint/`, `loss.jsonl`, `training.json`. Called again after a kill it continues from the newest resume point.
+    Writes `checkpoint/` (with copies of `folders`), `loss.jsonl`, `training.json`. Called again after a kill it continues from the newest resume point.
     `bar` opens when the steps are planned: only then is it known how many questions they hold.
     Raises `TrainingStopped` when a loss is not finite, `RunError` when the place cannot be written.
     """
@@ -99,7 +100,7 @@ def train_sft(
         save_steps=config.save_steps,
     )
     rows = make_rows(policy.tokenizer, policy.end_id, examples, prompts)
-    return _train(policy, rows, rows, settings, 0, seed, directory, notes, bar)
+    return _train(policy, rows, rows, settings, 0, seed, directory, notes, folders, bar)
 
 
 def train_round(
@@ -113,6 +114,7 @@ def train_round(
     seed: int,
     directory: Path,
     notes: Mapping[str, Any],
+    folders: Sequence[Path] = (),
     bar: Bar | None = None,
 ) -> TrainingLog:
     """One round: the policy, which enters as its own opponent, learns from the pairs. Otherwise as `train_sft`.
@@ -139,7 +141,9 @@ def train_round(
     measured = make_rows(
         policy.tokenizer, policy.end_id, examples, prompts, _weighted(wrong), _MEASURE
     )
-    return _train(policy, rows, measured, settings, round_number, seed, directory, notes, bar)
+    return _train(
+        policy, rows, measured, settings, round_number, seed, directory, notes, folders, bar
+    )
 
 
 def _given(lr: float | tuple[float, ...] | None, key: str) -> float | tuple[float, ...]:
@@ -167,6 +171,7 @@ def _train(
     seed: int,
     directory: Path,
     notes: Mapping[str, Any],
+    folders: Sequence[Path],
     bar: Bar | None,
 ) -> TrainingLog:
     room = (
@@ -216,7 +221,7 @@ def _train(
     )
     write_jsonl(directory / "loss.jsonl", map(asdict, log.steps))
     write_json(directory / "training.json", log.to_json())
-    save_policy(policy, directory / "checkpoint", notes=notes)
+    save_policy(policy, directory / "checkpoint", notes=notes, folders=folders)
     checkpoint.remove(directory / "resume")
     return log
 

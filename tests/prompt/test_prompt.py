@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exspin import prompt as prompt_module
 from exspin.config import PromptConfig
 from exspin.data import load
 from exspin.errors import DataError, ModelError
-from exspin.prompt import TrimReport, render, render_all, signature, trim_report
+from exspin.prompt import formats, render, render_all
+from exspin.prompt.shown import TrimReport, trim_report
+from exspin.prompt.specimen import signature
 from exspin.records import Example
 from exspin.sql.schema import Column, ForeignKey, Schema, Table, read_schema
 
@@ -66,7 +67,10 @@ def example(question: str = "How many singers?", number: int = 0, evidence: str 
 
 
 def config(max_tokens: int = 1000, sample_values: int = 2) -> PromptConfig:
-    return PromptConfig(max_tokens=max_tokens, sample_values=sample_values, template="plain")
+    """Without hints."""
+    return PromptConfig(
+        max_tokens=max_tokens, sample_values=sample_values, schema="full", values=False
+    )
 
 
 def words(text: str) -> int:
@@ -239,23 +243,26 @@ def test_the_report_counts_prompts_by_what_they_lost() -> None:
     full = render(example(), SCHEMA, config=config(), count_tokens=len)
     some = render(example("Hi?"), SCHEMA, config=config(260), count_tokens=len)
     report = trim_report([full, some, some])
-    assert report == TrimReport(3, 2, {"samples": 2, "comments": 2, "columns": 2})
+    assert report == TrimReport(3, 2, {"samples": 2, "comments": 2, "columns": 2}, {})
     assert str(report) == "2 of 3 prompts trimmed: samples in 2, comments in 2, columns in 2"
     assert str(trim_report([full])) == "all 1 prompts fit"
 
 
+def test_the_signature_of_prompts_without_hints_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checkpoints that were trained before there were hints are still prompted as they were."""
+    assert signature(config()) == "prompt-24766a3782ea"
+
+
 def test_the_signature_changes_with_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = signature()
-    assert signature() == before
+    before = signature(config())
+    assert signature(config(77)) == before
     with monkeypatch.context() as patch:
-        patch.setattr("exspin.prompt._question_block", lambda e: f"Q: {e.question}\nsql:")
-        assert signature() != before
+        patch.setattr("exspin.prompt.question_text", lambda e, *_: f"Q: {e.question}\nsql:")
+        assert signature(config()) != before
     seen = re.compile("values: (in euro)")
-    right = prompt_module._column_text
-    monkeypatch.setattr(
-        prompt_module, "_column_text", lambda *given: seen.sub(r"\1", right(*given))
-    )
-    assert signature() != before
+    right = formats._column_text
+    monkeypatch.setattr(formats, "_column_text", lambda *given: seen.sub(r"\1", right(*given)))
+    assert signature(config()) != before
 
 
 @given(
