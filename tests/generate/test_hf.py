@@ -59,6 +59,25 @@ def test_greedy_answers_equal_generate_token_for_token(
     assert policy.model.config._attn_implementation == "sdpa"  # left as it was
 
 
+def test_prefixes_of_one_question_each_are_read_in_one_pass(
+    architecture: Architecture, prompts: list[Prompt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of linked schemas; the answers are those of any other way."""
+    own = [
+        replace(p, text=f"table t{n} (a)\n{p.text}", prefix_chars=p.prefix_chars + len(f"table t{n} (a)\n"))
+        for n, p in enumerate(prompts)
+    ]  # fmt: skip
+    policy = architecture("llama")
+    sampler = HfSampler(policy, GREEDY)
+    sampler.shares_prefixes = True
+    read: list[Sequence[int]] = []
+    monkeypatch.setattr(sampler, "_prefill", read.append)
+    found = sampler.sample(own[: len(own) // 5 * 5], k=1, round_number=1)
+    assert read == []
+    for prompt, candidate in zip(own, found, strict=False):
+        assert candidate.token_ids == generated(policy, prompt, 12), prompt.example_id
+
+
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [("mistral", "sliding window"), ("qwen3_next", "layers of type linear_attention")],

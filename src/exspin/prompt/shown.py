@@ -10,7 +10,7 @@ from typing import Any
 from exspin.prompt.trimming import KINDS
 from exspin.records import Prompt
 
-_HINTS = {"links": "linked names", "values": "values", "shots": "examples"}
+_HINTS = {"links": "linked names", "values": "values found", "shots": "examples"}
 
 
 @dataclass(frozen=True)

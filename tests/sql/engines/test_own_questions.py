@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -85,6 +86,18 @@ def test_gold_in_a_file_is_scored_on_it(stage: Any, folder: Path, tmp_path: Path
     assert call(stage, "score", *arguments, "--predictions", tmp_path / "p.sql")["ex"] == 1.0
 
 
+HINTS = ("prompt.max_tokens=600", "prompt.schema=named", "prompt.values=true", "prompt.shots=1")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Indexes of values lie below a folder of this module's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        place = tmp_path_factory.mktemp("cache")
+        patch.setenv("XDG_CACHE_HOME", str(place))
+        yield place
+
+
 @pytest.fixture(scope="module")
 def model(duckdb_stage: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of one round on DuckDB; fails as a test does."""
@@ -94,13 +107,14 @@ def model(duckdb_stage: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = [json.dumps({"db_id": "stage", "question": q, "query": sql}) for q, sql in ASKED]
     for name, part in {"train": lines[:4], "dev": lines[4:]}.items():
         (place / f"{name}.jsonl").write_text("\n".join(part))
-    settings = [f"data=pairs:{place}", "prompt.max_tokens=320", "rounds=1"]
+    settings = [f"data=pairs:{place}", *HINTS, "rounds=1"]
     arguments = [part for setting in settings for part in ("--set", setting)]
     found = call(duckdb_stage, "run", SMALL, "-o", place / "run", *arguments)
     assert [(e["round"], e["split"], e["scored"]) for e in found["rounds"]] == [(0, "dev", 2), (1, "dev", 2)]  # fmt: skip
     outcomes = {row["outcome"] for row in read_jsonl(place / "run" / "round-1" / "outcomes.jsonl")}
     assert outcomes and "infra" not in outcomes and "gold_unusable" not in outcomes
-    assert "singer" in next(iter(read_jsonl(place / "run" / "sft" / "prompts.jsonl")))["text"]
+    first = next(iter(read_jsonl(place / "run" / "sft" / "prompts.jsonl")))
+    assert "table singer" in first["text"] and "tables: singer" in first["text"]
     assert set(read_json(place / "run" / "environment.json")["data"]) == {"train", "dev"}
     return place / "run" / "round-1" / "checkpoint"
 
@@ -118,7 +132,7 @@ def test_a_model_learned_on_duckdb_answers_on_every_engine(
 
 @pytest.mark.train
 def test_a_run_on_a_server_keeps_no_password(
-    server_stage: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server_stage: Any, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And goes on with another password, but not when the tables are others."""
     pytest.importorskip("torch")
@@ -129,10 +143,11 @@ def test_a_run_on_a_server_keeps_no_password(
     lines = [json.dumps({"db_id": "stage", "question": q, "query": sql}) for q, sql in ASKED]
     for name, part in {"train": lines[:4], "dev": lines[4:]}.items():
         (tmp_path / f"{name}.jsonl").write_text("\n".join(part))
-    settings = [f"data=pairs:{tmp_path}", "prompt.max_tokens=320", "rounds=0", "sft.epochs=1"]
+    settings = [f"data=pairs:{tmp_path}", *HINTS, "rounds=0", "sft.epochs=1"]
     arguments = [part for setting in settings for part in ("--set", setting)]
     call(server_stage, "run", SMALL, "-o", tmp_path / "run", *arguments)
-    for file in (path for path in (tmp_path / "run").rglob("*") if path.is_file()):
+    written = [*(tmp_path / "run").rglob("*"), *cache.rglob("*")]
+    for file in (path for path in written if path.is_file()):
         assert not shows_password(server_stage, file.read_bytes().decode("utf-8", "replace")), file
     server_stage.admin("ALTER TABLE many ADD COLUMN later INTEGER")
     try:
