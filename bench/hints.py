@@ -1,13 +1,19 @@
-"""How fast hints are made, by part: `python bench/hints.py values`.
+"""How fast hints are made and how short they make a prompt, by part: `python bench/hints.py values`.
 
     python bench/hints.py values --json
     python bench/hints.py values --json --peer
+    python bench/hints.py link --json
+    python bench/hints.py link --json --model DIR
 
 `values`: recall and speed of value retrieval on Spider dev (below `$EXSPIN_DATA`), one process, index built before; then
 a database of five million distinct values (names, addresses, mail addresses, numbers, dates) made in a temporary folder:
 the time and the memory its index takes in a process of its own, and lookups in it, cold (pages of the index not yet in
 memory of that process) and warm. `--peer` gives the same texts to bm25s: time and memory of its index, and of
 retrieving 100 values for a question.
+
+`link`: the learned linker on Spider dev, one process, value indexes and schemas read before: seconds of training (on
+`fit`, unless `--model` names one that `exspin link train` wrote), questions per second of scoring and selecting with and
+without looking values up, and by how much the schema part of the prompt shrinks for the probability mass of `--mass`.
 """
 
 from __future__ import annotations
@@ -24,14 +30,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from exspin.config import PromptConfig
 from exspin.data import load
+from exspin.hints.learned import LearnedLinker
+from exspin.hints.link import Selection, keep_mass
+from exspin.hints.linking import link_train
 from exspin.hints.literals import value_recall
-from exspin.hints.values import open_values
-from exspin.records import Database
+from exspin.hints.values import Values, open_values
+from exspin.prompt import render
+from exspin.records import Database, Example
+from exspin.sql.schema import Schema, read_schema
 
+MASS = 0.98
 PEOPLE = 1_240_000  # five million distinct values
 _SYLLABLES = "ka ro mi ten sol ber lin dra von pi chu ne gar tol wes ham bri fo lu set"
 
@@ -46,10 +60,20 @@ def main() -> None:
     values.add_argument("--people", type=int, default=PEOPLE, help="rows of the large database")
     values.add_argument("--peer", action="store_true", help="measure bm25s too")
     values.add_argument("--json", action="store_true")
+    link = parts.add_parser("link")
+    link.add_argument("--data", type=Path, default=os.environ.get("EXSPIN_DATA"))
+    link.add_argument("--model", type=Path, help="a trained linker; without it one is trained")
+    link.add_argument("--mass", type=float, default=MASS)
+    link.add_argument("--json", action="store_true")
     values.add_argument(
         "--in-process", nargs=3, metavar=("WHAT", "DATABASE", "CACHE"), help="for itself"
     )
     given = parser.parse_args()
+    if given.part == "link":
+        with tempfile.TemporaryDirectory() as folder:
+            linked = linking(Path(given.data), given.model, given.mass, Path(folder))
+        print(json.dumps(linked, indent=None if given.json else 2))
+        return
     if given.in_process:
         what, database, cache = given.in_process
         measure = {"index": index_large, "bm25s": index_with_bm25s}[what]
@@ -199,6 +223,78 @@ def index_with_bm25s(path: Path, cache: Path) -> dict[str, Any]:
         "texts_mb": before,
         "lookup_ms": _spread(times),
     }
+
+
+# --- link -------------------------------------------------------------------------------------------------------------
+
+
+def linking(data: Path, model: Path | None, mass: float, folder: Path) -> dict[str, Any]:
+    spec = f"spider:{data / 'spider'}"
+    found: dict[str, Any] = {"mass": mass}
+    if model is None:
+        learned_from = load(spec, "fit")
+        for database in learned_from.databases.values():
+            open_values(database, folder / "cache")
+        begun, used = time.perf_counter(), _processor_s()
+        linker = link_train(spec, folder / "linker", cache=folder / "cache")
+        found["training_s"] = time.perf_counter() - begun
+        found["training_processor_s"] = _processor_s() - used
+    else:
+        linker = LearnedLinker.load(model)
+    split = load(spec, "dev")
+    examples = split.usable()
+    schemas = {name: read_schema(db) for name, db in split.databases.items()}
+    opened = {name: open_values(db, folder / "cache") for name, db in split.databases.items()}
+
+    def select(example: Example, values: Values | None) -> Selection:
+        schema = schemas[example.db_id]
+        scores = linker.score(example.question, schema, evidence=example.evidence, values=values)
+        return keep_mass(scores, schema, mass)
+
+    for with_values in (True, False):
+        rates = []
+        for _ in range(5):
+            begun = time.perf_counter()
+            for example in examples:
+                select(example, opened[example.db_id] if with_values else None)
+            rates.append(len(examples) / (time.perf_counter() - begun))
+        name = "questions_per_s" if with_values else "questions_per_s_without_values"
+        found[name] = {
+            "median": statistics.median(rates),
+            "low": min(rates),
+            "high": max(rates),
+            "first": rates[0],
+        }
+    shrunk = []
+    for example in examples:
+        schema = schemas[example.db_id]
+        kept = select(example, opened[example.db_id])
+        small = _schema_characters(example, reduced(schema, kept))
+        shrunk.append(1 - small / _schema_characters(example, schema))
+    found["questions"] = len(examples)
+    found["schema_part_shrinks"] = {k: v for k, v in _spread(shrunk).items() if k != "high"}
+    return found
+
+
+def reduced(schema: Schema, kept: Selection) -> Schema:
+    """The schema with what is kept alone, in its own order."""
+    tables = [
+        replace(t, columns=tuple(c for c in t.columns if (t.name, c.name) in kept))
+        for t in schema.tables
+        if t.name in kept
+    ]
+    keys = tuple(
+        key
+        for key in schema.foreign_keys
+        if (key.child_table, key.child_column) in kept
+        and (key.parent_table, key.parent_column) in kept
+    )
+    return Schema(schema.db_id, tuple(tables), keys)
+
+
+def _schema_characters(example: Example, schema: Schema) -> int:
+    config = PromptConfig(max_tokens=1_000_000)
+    return render(example, schema, config=config, count_tokens=len).prefix_chars
 
 
 def _spread(values: list[float]) -> dict[str, float]:

@@ -32,19 +32,44 @@ def table_associations(view: SchemaView, columns_C: Floats, tables_T: Floats) ->
     ).astype(np.float32)
 
 
-def table_neighbours(view: SchemaView, probabilities_T: Floats) -> Floats:
-    """T, 8: each table among the others by probability, and whether it stands between likely ones."""
+def table_neighbours(view: SchemaView, probabilities_T: Floats, explained_QT: Floats) -> Floats:
+    """T, 11: each table among the others by probability, whether it stands between likely ones, and what of the question
+    only it explains: a word that a likelier table explains as well is no reason for this one."""
     p = probabilities_T
     if not len(p):
-        return np.zeros((0, 8), np.float32)
+        return np.zeros((0, 11), np.float32)
     near = np.where(view.neighbours, p[None, :], 0)
     near.sort(1)
     first = near[:, -1]
     second = near[:, -2] if len(p) > 1 else np.zeros(len(p))
     far = np.where(view.second_neighbours, p[None, :], 0).max(1)
+    held = explained_QT * p
+    best, others = _two_best(held)
+    others = np.where(held >= best, others, best)  # what the other tables explain, likely ones more
+    needed = np.maximum(0, explained_QT - others)
     return np.column_stack(
-        [p, p - rest_max(p), rank(p), first, second, first * second, far, np.full(len(p), p.sum())]
+        [
+            p,
+            p - rest_max(p),
+            rank(p),
+            first,
+            second,
+            first * second,
+            far,
+            np.full(len(p), p.sum()),
+            needed.sum(0),
+            needed.max(0, initial=0),
+            (others.max(0, initial=0)),
+        ]
     ).astype(np.float32)
+
+
+def _two_best(values: Floats) -> tuple[Floats, Floats]:
+    """The largest and the second largest of each row, as columns; 0 where there is no second."""
+    if values.shape[1] < 2:
+        return values, np.zeros_like(values)
+    top = np.partition(values, -2, axis=1)
+    return top[:, -1:], top[:, -2:-1]
 
 
 def column_context(view: SchemaView, columns_C: Floats, probabilities_T: Floats) -> Floats:

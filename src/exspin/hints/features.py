@@ -229,6 +229,7 @@ class Asked:
     known: NDArray[np.bool_]  # Q: is the word one of the schema's?
     columns: Floats  # C, features
     tables: Floats  # T, features
+    explained: Floats  # Q, T: how well a table or a column of it explains each telling word
 
 
 def asked_text(question: str, evidence: str) -> str:
@@ -340,7 +341,13 @@ def read_question(
         ]
     ).astype(np.float32)
     known = alike_QV[:, :-1].max(1) >= 0.89 if len(view.vocabulary) else telling & False
-    return Asked([stem(word) for word in asked], known, column_features, table_features)
+    return Asked(
+        [stem(word) for word in asked],
+        known,
+        column_features,
+        table_features,
+        explained_QT[telling],
+    )
 
 
 @dataclass

@@ -175,7 +175,7 @@ def score_asked(model: Model, view: SchemaView, asked: Asked) -> LinkScores:
     tables = table_pairs(view, asked).score(model.table_weights)
     features = np.concatenate([asked.tables, table_associations(view, columns, tables)], 1)
     first = model.first_tables.probabilities(features)
-    features = np.concatenate([features, table_neighbours(view, first)], 1)
+    features = np.concatenate([features, table_neighbours(view, first, asked.explained)], 1)
     of_tables = model.tables.probabilities(features)
     features = np.concatenate([asked.columns, column_context(view, columns, of_tables)], 1)
     of_columns = model.columns.probabilities(features)

@@ -233,7 +233,8 @@ def _train(questions: Sequence[_Question], folds: NDArray[np.int64], seed: int) 
     first, found = _grown(features, of_tables, folds[rows_T], _TABLE_TREES, seed)
     ends = np.cumsum([len(t) for t in tables])[:-1]
     context = [
-        table_neighbours(q.view, p) for q, p in zip(questions, np.split(found, ends), strict=True)
+        table_neighbours(q.view, p, q.asked.explained)
+        for q, p in zip(questions, np.split(found, ends), strict=True)
     ]
     features = np.concatenate([features, np.concatenate(context)], 1)
     second, found = _grown(features, of_tables, folds[rows_T], _TABLE_TREES, seed)
