@@ -114,7 +114,7 @@ def model(duckdb_stage: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     outcomes = {row["outcome"] for row in read_jsonl(place / "run" / "round-1" / "outcomes.jsonl")}
     assert outcomes and "infra" not in outcomes and "gold_unusable" not in outcomes
     first = next(iter(read_jsonl(place / "run" / "sft" / "prompts.jsonl")))
-    assert "table singer" in first["text"] and "tables: singer" in first["text"]
+    assert "table singer" in first["text"] and "\ntables: " in first["text"]
     assert set(read_json(place / "run" / "environment.json")["data"]) == {"train", "dev"}
     return place / "run" / "round-1" / "checkpoint"
 
