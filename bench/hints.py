@@ -4,6 +4,7 @@
     python bench/hints.py values --json --peer
     python bench/hints.py link --json
     python bench/hints.py link --json --model DIR
+    python bench/hints.py labels --json
 
 `values`: recall and speed of value retrieval on Spider dev (below `$EXSPIN_DATA`), one process, index built before; then
 a database of five million distinct values (names, addresses, mail addresses, numbers, dates) made in a temporary folder:
@@ -14,6 +15,8 @@ retrieving 100 values for a question.
 `link`: the learned linker on Spider dev, one process, value indexes and schemas read before: seconds of training (on
 `fit`, unless `--model` names one that `exspin link train` wrote), questions per second of scoring and selecting with and
 without looking values up, and by how much the schema part of the prompt shrinks for the probability mass of `--mass`.
+
+`labels`: what golds use, compared with what SQLite says that it reads, on all different golds of Spider's train and dev.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ from typing import Any
 
 from exspin.config import PromptConfig
 from exspin.data import load
+from exspin.hints.labels import used_items
 from exspin.hints.learned import LearnedLinker
 from exspin.hints.link import Selection, keep_mass
 from exspin.hints.linking import link_train
@@ -43,7 +47,7 @@ from exspin.hints.literals import value_recall
 from exspin.hints.values import Values, open_values
 from exspin.prompt import render
 from exspin.records import Database, Example
-from exspin.sql.schema import Schema, read_schema
+from exspin.sql.schema import Schema, open_read_only, read_schema
 
 MASS = 0.98
 PEOPLE = 1_240_000  # five million distinct values
@@ -65,6 +69,9 @@ def main() -> None:
     link.add_argument("--model", type=Path, help="a trained linker; without it one is trained")
     link.add_argument("--mass", type=float, default=MASS)
     link.add_argument("--json", action="store_true")
+    labels = parts.add_parser("labels")
+    labels.add_argument("--data", type=Path, default=os.environ.get("EXSPIN_DATA"))
+    labels.add_argument("--json", action="store_true")
     values.add_argument(
         "--in-process", nargs=3, metavar=("WHAT", "DATABASE", "CACHE"), help="for itself"
     )
@@ -74,10 +81,13 @@ def main() -> None:
             linked = linking(Path(given.data), given.model, given.mass, Path(folder))
         print(json.dumps(linked, indent=None if given.json else 2))
         return
-    if given.in_process:
+    if given.part == "values" and given.in_process:
         what, database, cache = given.in_process
         measure = {"index": index_large, "bm25s": index_with_bm25s}[what]
         print(json.dumps(measure(Path(database), Path(cache))))
+        return
+    if given.part == "labels":
+        print(json.dumps(compare_labels(Path(given.data)), indent=None if given.json else 2))
         return
     with tempfile.TemporaryDirectory() as folder:
         found = {
@@ -274,6 +284,41 @@ def linking(data: Path, model: Path | None, mass: float, folder: Path) -> dict[s
     found["questions"] = len(examples)
     found["schema_part_shrinks"] = {k: v for k, v in _spread(shrunk).items() if k != "high"}
     return found
+
+
+def compare_labels(data: Path) -> dict[str, Any]:
+    counts = {"golds": 0, "refused_by_sqlite": 0, "unread": 0, "other": 0}
+    for name in ("train", "dev"):
+        split = load(f"spider:{data / 'spider'}", name)
+        for db_id, database in split.databases.items():
+            schema = read_schema(database)
+            connection = open_read_only(database.path)
+            for sql in dict.fromkeys(e.query for e in split.usable() if e.db_id == db_id):
+                counts["golds"] += 1
+                used = used_items(sql, schema)
+                counts["unread"] += used is None
+                read = _read_by_sqlite(connection, sql)
+                counts["refused_by_sqlite"] += read is None
+                if used is not None and read is not None:
+                    counts["other"] += read != {(t.lower(), c.lower()) for t, c in used.columns}
+            connection.close()
+    return counts
+
+
+def _read_by_sqlite(connection: sqlite3.Connection, sql: str) -> set[tuple[str, str]] | None:
+    columns: set[tuple[str, str]] = set()
+
+    def note(action: int, table: str | None, column: str | None, *_: object) -> int:
+        if action == sqlite3.SQLITE_READ and table and column:
+            columns.add((table.lower(), column.lower()))
+        return sqlite3.SQLITE_OK
+
+    connection.set_authorizer(note)
+    try:
+        connection.execute("EXPLAIN " + sql)
+    except sqlite3.Error:
+        return None
+    return columns
 
 
 def reduced(schema: Schema, kept: Selection) -> Schema:

@@ -16,7 +16,7 @@ pytest.importorskip("torch")
 
 from exspin import evaluation, preparing
 from exspin.config import Config, load_config
-from exspin.errors import RunError
+from exspin.errors import DataError, RunError
 from exspin.evaluation import evaluate
 from exspin.hints.link import LinkScores
 from exspin.ledger import digest_json, read_json, read_jsonl
@@ -203,6 +203,14 @@ def test_a_damaged_linker_is_not_used(small_spider: Path, tmp_path: Path) -> Non
     path = tmp_path / "run" / "hints" / "hints" / "linker" / "linker.json"
     path.write_text('[12, "name"]')
     with pytest.raises(RunError, match="changed since stage 'linker' wrote it"):
+        run(config, tmp_path / "run")
+
+
+def test_too_few_questions_for_a_linker_are_said_with_the_cure(
+    small_spider: Path, tmp_path: Path
+) -> None:
+    config = small(small_spider, "prompt.schema=named", "selection.train_questions=1")
+    with pytest.raises(DataError, match=r"set prompt\.linker: lexical, or prompt\.schema: full"):
         run(config, tmp_path / "run")
 
 

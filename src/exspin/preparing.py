@@ -11,14 +11,15 @@ checkpoint holds a copy of.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from exspin.config import Config
 from exspin.data import Split
+from exspin.errors import DataError
 from exspin.hints.kit import HintKit, Links, as_links, links_of
 from exspin.hints.labels import DIALECTS, gold_selection
 from exspin.hints.learned import LearnedLinker
@@ -52,6 +53,7 @@ class Prepared:
 
 
 NOTHING = Prepared()
+_Learned = TypeVar("_Learned")
 
 
 def prepare_hints(
@@ -149,13 +151,7 @@ class _Making:
         stage = self._stage("linker", self._values_digest())
         if not stage.is_done():
             self.show.say(f"linker: learns from {len(self.chosen)} questions")
-            trained = train_linker(
-                self.chosen,
-                self.schemas,
-                self.values,
-                dialects=self._dialects,
-                seed=self.config.seed,
-            )
+            trained = self._learned(train_linker)
             trained.save(directory)
             stage.finish(sorted(path for path in directory.rglob("*") if path.is_file()))
         return LearnedLinker.load(directory)
@@ -193,14 +189,23 @@ class _Making:
     def _training_scores(self, kit: HintKit) -> Sequence[LinkScores]:
         prompt = self.config.prompt
         if prompt.linker == "learned" and prompt.training_links != "gold":
-            return out_of_fold(
+            return self._learned(out_of_fold)
+        return [kit.scores(e, self.schemas[e.db_id], self.values.get(e.db_id)) for e in self.chosen]
+
+    def _learned(self, learn: Callable[..., _Learned]) -> _Learned:
+        """What is learned from the training questions and nothing else."""
+        try:
+            return learn(
                 self.chosen,
                 self.schemas,
                 self.values,
                 dialects=self._dialects,
                 seed=self.config.seed,
             )
-        return [kit.scores(e, self.schemas[e.db_id], self.values.get(e.db_id)) for e in self.chosen]
+        except DataError as error:
+            raise DataError(
+                f"{error}; set prompt.linker: lexical, or prompt.schema: full"
+            ) from error
 
     def _shows_gold(self, example: Example) -> bool:
         """Is it gold that this training prompt shows? Of a mix, for every second question by chance."""

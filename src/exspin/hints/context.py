@@ -43,10 +43,7 @@ def table_neighbours(view: SchemaView, probabilities_T: Floats, explained_QT: Fl
     first = near[:, -1]
     second = near[:, -2] if len(p) > 1 else np.zeros(len(p))
     far = np.where(view.second_neighbours, p[None, :], 0).max(1)
-    held = explained_QT * p
-    best, others = _two_best(held)
-    others = np.where(held >= best, others, best)  # what the other tables explain, likely ones more
-    needed = np.maximum(0, explained_QT - others)
+    needed, others = _needed(explained_QT, p)
     return np.column_stack(
         [
             p,
@@ -59,9 +56,17 @@ def table_neighbours(view: SchemaView, probabilities_T: Floats, explained_QT: Fl
             np.full(len(p), p.sum()),
             needed.sum(0),
             needed.max(0, initial=0),
-            (others.max(0, initial=0)),
+            others.max(0, initial=0),
         ]
     ).astype(np.float32)
+
+
+def _needed(alike_QN: Floats, probabilities_N: Floats) -> tuple[Floats, Floats]:
+    """Q, N: how much better each explains a word than all others, likely ones more; and how well the others do."""
+    held = alike_QN * probabilities_N
+    best, second = _two_best(held)
+    others: Floats = np.where(held >= best, second, best)
+    return np.maximum(0, alike_QN - others), others
 
 
 def _two_best(values: Floats) -> tuple[Floats, Floats]:
@@ -72,10 +77,14 @@ def _two_best(values: Floats) -> tuple[Floats, Floats]:
     return top[:, -1:], top[:, -2:-1]
 
 
-def column_context(view: SchemaView, columns_C: Floats, probabilities_T: Floats) -> Floats:
-    """C, 10: what associations say of each column beside others, and how likely its table and joined tables are."""
+def column_context(
+    view: SchemaView, columns_C: Floats, probabilities_T: Floats, alike_QC: Floats
+) -> Floats:
+    """C, 13: what associations say of each column beside others, how likely its table and joined tables are, and what of
+    the question only it explains."""
     p, of = probabilities_T, view.table_of
     best = max_by_table(view, columns_C, _NOTHING)
+    needed, others = _needed(alike_QC, p[of])
     partner = np.zeros(len(columns_C), np.float32)
     if len(view.joined_columns):
         a, b = view.joined_columns.T
@@ -93,6 +102,9 @@ def column_context(view: SchemaView, columns_C: Floats, probabilities_T: Floats)
             np.full(len(columns_C), p.sum()),
             partner,
             np.minimum(partner, p[of]),
+            needed.sum(0),
+            needed.max(0, initial=0),
+            others.max(0, initial=0),
         ]
     ).astype(np.float32)
 

@@ -230,6 +230,7 @@ class Asked:
     columns: Floats  # C, features
     tables: Floats  # T, features
     explained: Floats  # Q, T: how well a table or a column of it explains each telling word
+    alike: Floats  # Q, C: how well each column does
 
 
 def asked_text(question: str, evidence: str) -> str:
@@ -347,6 +348,7 @@ def read_question(
         column_features,
         table_features,
         explained_QT[telling],
+        columns.alike_QN[telling],
     )
 
 

@@ -177,7 +177,9 @@ def score_asked(model: Model, view: SchemaView, asked: Asked) -> LinkScores:
     first = model.first_tables.probabilities(features)
     features = np.concatenate([features, table_neighbours(view, first, asked.explained)], 1)
     of_tables = model.tables.probabilities(features)
-    features = np.concatenate([asked.columns, column_context(view, columns, of_tables)], 1)
+    features = np.concatenate(
+        [asked.columns, column_context(view, columns, of_tables, asked.alike)], 1
+    )
     of_columns = model.columns.probabilities(features)
     return LinkScores(
         dict(zip(view.tables, of_tables.tolist(), strict=True)),

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 MOST_EXAMPLES = 7_000  # learned from; more of them cost time and teach little
 FOLDS = 3
 _ENOUGH = 3  # databases for each fold, to fold by database
-_TABLE_TREES = Growth(count=80, rate=0.1, leaves=16, samples=30)
+_TABLE_TREES = Growth(count=80, rate=0.1, leaves=8, samples=60)
 _COLUMN_TREES = Growth(count=100, rate=0.12, leaves=24, samples=40)
 _UNUSED_KEPT = (
     0.4  # the share of unused columns that the columns' trees learn from, with weights to match
@@ -240,7 +240,7 @@ def _train(questions: Sequence[_Question], folds: NDArray[np.int64], seed: int) 
     second, found = _grown(features, of_tables, folds[rows_T], _TABLE_TREES, seed)
     features = np.concatenate(
         [
-            np.concatenate([q.asked.columns, column_context(q.view, c, p)], 1)
+            np.concatenate([q.asked.columns, column_context(q.view, c, p, q.asked.alike)], 1)
             for q, c, p in zip(questions, columns, np.split(found, ends), strict=True)
         ]
     )

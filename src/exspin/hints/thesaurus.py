@@ -7,6 +7,8 @@ their gold (`associations.py`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from exspin.hints.folding import fold
 
 _GROUPS = """
@@ -29,7 +31,8 @@ account profile; transaction deal trade exchange; asset property possession equi
 worth value; wealth fortune; share stock portion; stock inventory share; stake share
 name title label; title name heading; nickname alias; first given forename; last family surname; surname lastname family
 age old year; old age elderly; young age youth; birth born; birthday birth; born birth; death dead die died; gender sex; sex gender male female
-height tall high; tall height; high height; weight heavy mass; heavy weight; width wide breadth; length long; size area dimension large big
+height tall high; tall height; high height; weight heavy mass; heavy weight mass; light weight; weigh weight; cheap price cost; expensive price cost; rich wealth money; populous population; populated population
+near distance; far distance; late time; short length height; fast speed; width wide breadth; length long; size area dimension large big
 area region zone surface size; big large; large big; depth deep; long length duration; duration length time period; speed fast velocity pace
 fast speed quick; color colour hue; shape form; material substance; temperature heat degree warm; volume capacity
 marriage wedding matrimony; spouse wife husband partner; wife spouse; husband spouse; parent father mother; father dad parent; mother mom parent
@@ -124,5 +127,18 @@ _MEANT = _read()
 
 
 def synonyms(word: str) -> frozenset[str]:
-    """Folded words that mean nearly the same as a folded word."""
-    return _MEANT.get(word, frozenset())
+    """Folded words that mean nearly the same as a folded word, or as what it is a form of: "tallest" is of "tall"."""
+    if word in _MEANT:
+        return _MEANT[word]
+    return next((_MEANT[base] for base in _bases(word) if base in _MEANT), frozenset())
+
+
+def _bases(word: str) -> Iterator[str]:
+    """What a comparative, a superlative or a form of a verb may come from."""
+    for ending in ("est", "er", "ing", "ed"):
+        base = word.removesuffix(ending)
+        if len(word) - len(base) == len(ending) and len(base) >= 3:
+            yield base
+            yield base + "e"
+            if base[-1] == "i":
+                yield base[:-1] + "y"

@@ -64,7 +64,9 @@ def open_reader(database: Database, *, allow_privileged: bool = False) -> ValueR
         from exspin.sql.server_distinct import open_server_reader  # an extra
 
         return open_server_reader(database, allow_privileged=allow_privileged)
-    return SQLiteReader(database)
+    if database.kind == "sqlite":
+        return SQLiteReader(database)
+    raise DatabaseError(f"{database.db_id}: values of a {database.kind} database cannot be read")
 
 
 class SQLiteReader:
