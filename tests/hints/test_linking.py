@@ -50,7 +50,10 @@ def test_a_linker_is_trained_saved_and_measured(small_spider: Path, tmp_path: Pa
     linker = LearnedLinker.load(tmp_path / "linker")
     assert told["digest"] == linker.digest
     assert told["databases"] == 2  # `fit`: the held-out database is not among them
-    evaluated = ["eval", *data, "--split", "dev", "--json"]
+    for split, learned_from in (("dev", "train"), ("heldout", "fit")):
+        _, _, err = run("eval", *data, "--split", split)
+        assert f"trained on spider:{small_spider} {learned_from} first" in " ".join(err.split())
+    evaluated = ["eval", *data, "--split", "heldout", "--json"]
     code, first, err = run(*evaluated, "--model", str(tmp_path / "linker"))
     assert code == 0 and "trained" not in err
     code, second, err = run(*evaluated)
@@ -60,7 +63,7 @@ def test_a_linker_is_trained_saved_and_measured(small_spider: Path, tmp_path: Pa
     found = json.loads(out)
     assert (found["k1"], found["k2"], found["mass"]) == (None, None, 0.5)
     assert found["columns_kept"] < json.loads(first)["columns_kept"]
-    code, out, err = run("eval", *data, "--split", "dev", "--model", str(tmp_path / "linker"))
+    code, out, err = run("eval", *data, "--split", "heldout", "--model", str(tmp_path / "linker"))
     assert code == 0 and "all tables kept" in out
 
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from exspin.hints.features import Asked, SchemaView, hash_word
+from exspin.hints.features import Asked
 from exspin.hints.likeness import stem
+from exspin.hints.schema_view import SchemaView, hash_word
 
 BITS = 18
 _MASK = np.uint64((1 << BITS) - 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from exspin.hints.features import SchemaView, max_by_table, rank, rest_max, second_by_table
+from exspin.hints.schema_view import SchemaView, max_by_table, rank, rest_max, second_by_table
 
 Floats = NDArray[np.float32]
 

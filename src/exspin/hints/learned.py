@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from exspin.errors import ModelError
 from exspin.hints.associations import BITS, column_pairs, table_pairs
 from exspin.hints.context import column_context, table_associations, table_neighbours
-from exspin.hints.features import Asked, SchemaView, asked_text, read_question
+from exspin.hints.features import Asked, asked_text, read_question
 from exspin.hints.link import LinkScores
+from exspin.hints.schema_view import SchemaView
 from exspin.hints.trees import Trees
 from exspin.ledger import digest_bytes, digest_file, digest_json, write_bytes, write_json
 from exspin.sql.schema import Schema

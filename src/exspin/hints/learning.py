@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from exspin.errors import DataError, MissingExtra
 from exspin.hints.associations import Pairs, column_pairs, learn_weights, table_pairs
 from exspin.hints.context import column_context, table_associations, table_neighbours
-from exspin.hints.features import Asked, SchemaView, asked_text, read_question
+from exspin.hints.features import Asked, asked_text, read_question
 from exspin.hints.labels import Used, used_items
 from exspin.hints.learned import LearnedLinker, Model, score_asked
 from exspin.hints.link import LinkScores
+from exspin.hints.schema_view import SchemaView
 from exspin.hints.trees import Growth, Trees, grow
 from exspin.ledger import digest_bytes
 from exspin.records import Example

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exspin.data import Split, load, roles
+from exspin.data import Split, load, parse_spec, roles
 from exspin.data.descriptions import described
 from exspin.errors import ConfigError, DataError
 from exspin.hints.labels import DIALECTS, Used, gold_selection, used_items
@@ -96,7 +96,7 @@ def link_eval(
     progress: Progress | None = None,
 ) -> LinkRecall:
     """Measure a linker on a split: `gold`, `lexical`, or `learned` from the directory `model`; without one it is trained
-    first, on the split that a run learns from. With `mass`, what is kept is chosen per question, and k1 and k2 go unused.
+    first, on `train` (what a run learns from, where `heldout` is asked of). With `mass`, what is kept is chosen per question, and k1 and k2 go unused.
 
     Raises `ConfigError` for the linker's name or a number out of range, `ModelError` for `model`, and as `link_train`.
     """
@@ -114,7 +114,7 @@ def link_eval(
     chosen = LearnedLinker.load(Path(model)) if model is not None else None
     asked = load(data, split)
     if chosen is None and linker == "learned":
-        learns_from = roles(data).train
+        learns_from = _training_split(data, split)
         show.say(f"no model given: a linker is trained on {data} {learns_from} first")
         chosen = _trained(data, learns_from, cache, seed, show)
     scorer: Linker | None = lexical() if linker == "lexical" else chosen
@@ -185,6 +185,12 @@ def open_all_values(
             found[name] = open_values(database, place)
             advance(1)
     return found
+
+
+def _training_split(data: str, asked: str) -> str:
+    """`train`, where there is one; what a run learns from, where the split that is asked of is a part of `train`."""
+    whole = "train" in parse_spec(data).splits and "heldout" not in asked.split(",")
+    return "train" if whole else roles(data).train
 
 
 def _trained(
