@@ -72,7 +72,7 @@ class PromptConfig(_Section):
         "compact", description="how a schema is written"
     )
     schema_: Literal["none", "full", "named", "linked"] = Field(
-        "named",
+        "full",
         alias="schema",
         description="full: all of it; named: all of it, then the names of what the linker keeps; linked: only what it keeps",
     )
@@ -89,7 +89,7 @@ class PromptConfig(_Section):
         description="links of training questions: gold: what gold uses, among others; learned: the linker's, trained "
         "without the question; mix: one or the other",
     )
-    values: bool = Field(True, description="show the cells that a question mentions")
+    values: bool = Field(False, description="show the cells that a question mentions")
     shots: Annotated[int, Field(ge=0, le=20)] = Field(
         0, description="similar solved training questions shown"
     )
