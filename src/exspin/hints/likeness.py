@@ -73,7 +73,7 @@ gender sex;hs high school;hp horsepower;horsepower hp;mpg miles gallon;gpa grade
 capt captain;dest destination;loc location;pos position;ref reference;cat category;pop population;img image;msg message
 """
 _EXPANDED = {
-    entry.partition(" ")[0]: frozenset(entry.partition(" ")[2].split())
+    fold(entry.partition(" ")[0]): frozenset(map(fold, entry.partition(" ")[2].split()))
     for entry in _SHORT.strip().replace("\n", ";").split(";")
 }
 
