@@ -32,8 +32,8 @@ from pathlib import Path
 from typing import Any
 
 from exspin.data import load
+from exspin.predictions import read_predictions
 from exspin.records import Outcome
-from exspin.scoring import read_predictions
 from exspin.sql.compare import compare, rule_for
 from exspin.sql.engines import Budget
 from exspin.sql.engines.sqlite import SQLite

@@ -9,6 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes is the machine's affair: under load any may pass the 200 ms that hypothesis allows.
+settings.register_profile("exspin", deadline=None)
+settings.load_profile("exspin")
 
 
 @pytest.fixture(scope="session")

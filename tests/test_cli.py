@@ -18,7 +18,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from exspin.cli import _print_rounds, app, stderr
+from exspin.cli import app
+from exspin.cli.console import stderr, stdout
+from exspin.cli.printing import print_rounds
 from exspin.config import load_config
 from exspin.errors import DataError
 from exspin.reporting import Row
@@ -536,6 +538,8 @@ def test_export_as_json(small_spider: Path, tmp_path: Path) -> None:
         "questions": 12,
         "databases": 1,
         "missing": 1,
+        "servers": [],
+        "without_password": [],
     }
 
 
@@ -690,7 +694,7 @@ def test_the_table_of_rounds_fits_a_log(capsys: pytest.CaptureFixture[str]) -> N
         -0.01111, (-0.10049, 0.02345), 140, 122, 0.291,
     )  # fmt: skip
     summary = namedtuple("summary", "table")(lambda: [first, second])
-    _print_rounds(summary)
+    print_rounds(stdout, summary)
     assert [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()] == [
         "round split scored EX 95 % against SFT fixed broke p",
         "0 SFT test-unseen 1584 61.2 58.1–65.3",

@@ -210,3 +210,13 @@ def test_an_audit_for_people_and_its_quarantine_in_use(
 )
 def test_an_audit_that_cannot_be(more: tuple[str, ...], said: str, small_spider: Path) -> None:
     assert said in refused("audit", "--data", f"spider:{small_spider}", "--split", "dev", *more)
+
+
+def test_model_text_without_extract_gets_a_hint(small_spider: Path, tmp_path: Path) -> None:
+    said = [json.dumps({"sql": f"Sure:\n```sql\n{sql}\n```"}) for sql in [*GOLD, *GOLD]]
+    (tmp_path / "p.jsonl").write_text("\n".join(said))
+    asked = ("score", "--data", f"spider:{small_spider}", "--split", "dev", "--predictions", tmp_path / "p.jsonl")  # fmt: skip
+    hint = "6 of 6 predictions are no single SELECT; --extract takes the statement out"
+    assert hint in call(*asked).stderr
+    extracted = call(*asked, "--extract")
+    assert "EX 100.00%" in extracted.stdout and "--extract" not in extracted.stderr

@@ -22,8 +22,8 @@ FLOORS = [
     ["generate", "feedback", "predictions", "accidental", "prompting"],
     ["pairs", "scoring", "evaluation", "run_directory"],
     ["train", "table", "preparing"],
-    ["reporting", "auditing", "diagnosis", "selfplay", "terminal"],
-    ["printing", "cli_link", "cli", "__main__"],
+    ["reporting", "auditing", "diagnosis", "selfplay"],
+    ["cli", "__main__"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 
@@ -39,8 +39,6 @@ SIDEWAYS = {
     ("preparing", "table"),
     ("selfplay", "reporting"),
     ("auditing", "reporting"),
-    ("cli", "printing"),
-    ("cli", "cli_link"),
     ("__main__", "cli"),
 }
 

@@ -76,11 +76,25 @@ def test_tabs_as_white_space_are_no_databases(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("SELECT 1\n" * 4, "4 predictions for 5 rows"),
-        ("SELECT 1\n" * 6, "6 predictions for 5 rows"),
+        (
+            "SELECT 1\n" * 6,
+            r"6 predictions for 5 rows .* \(a statement on several lines goes on one\)",
+        ),
+        ("SELECT 1\n\n" * 4, r"7 predictions for 5 rows .* \(3 of its lines are blank"),
+        ("SELECT 1\n", "1 prediction for 5 rows of the split; give one a row"),
         ("", "0 predictions for 5 rows"),
         (
             "SELECT 1\tstage\n" * 2 + "\nSELECT 1\tstage\nSELECT 1\tother\n",
             r"predictions.sql:5: the line ends in 'other', but row 5",
+        ),
+        (
+            "SELECT 1\tstage\n" * 2 + "\nSELECT 1\nSELECT 1\tstage\n",
+            r"predictions.sql:4: no tab and db_id in the line, though other lines have them",
+        ),
+        ('{"sql": "SELECT 1"}\n"SELECT 1"\n', r"predictions.sql:2: str, not an object in braces"),
+        (
+            '{"0": "SELECT 1", "1": "SELECT 2"}',
+            r"predictions.sql:1: answers by their number in one",
         ),
         ('{"sql": "SELECT 1"}\n{"sql": ', r"predictions.sql:2: not JSON"),
         (
@@ -88,7 +102,10 @@ def test_tabs_as_white_space_are_no_databases(tmp_path: Path) -> None:
             r"predictions.sql:1: expected the SQL under query, sql, .* found 'text'",
         ),
         ('{"sql": 7}\n', r"predictions.sql:1: 'sql' is 7; expected"),
-        ('{"sql": "1"}\n[1]\n', r"predictions.sql:2: expected the SQL under"),
+        (
+            '{"sql": "1"}\n[1]\n',
+            r"predictions.sql:2: list, not an object in braces; expected the SQL under",
+        ),
         (
             '{"query": "SELECT 1", "prediction": "SELECT 2"}\n',
             r"predictions.sql:1: 'query' and 'prediction' could hold the prediction; say which with --sql-column",
@@ -166,6 +183,11 @@ def test_a_table_of_one_column(tmp_path: Path) -> None:
     assert read_predictions(written(tmp_path, text, "p.csv"), EXAMPLES) == FIVE
 
 
+def test_blank_lines_between_rows_of_a_table_are_no_predictions(tmp_path: Path) -> None:
+    text = "sql,n\r\nSELECT 1,1\r\n\r\nSELECT 2,2\r\n\r\n,3\r\nSELECT 4,4\r\nSELECT 5,5\r\n\r\n"
+    assert read_predictions(written(tmp_path, text, "p.csv"), EXAMPLES) == FIVE
+
+
 def test_index_and_db_id_put_a_table_in_order(tmp_path: Path) -> None:
     """pandas writes whole numbers of a column with a gap as `3.0`."""
     rows = [[f"{i}.0", DATABASES[i], FIVE[i]] for i in (4, 2, 0, 1, 3)]
@@ -209,7 +231,7 @@ def test_a_long_field_is_read_whole(tmp_path: Path) -> None:
         ('sql,n\n"SELECT 1\n,2",1\nx\n', r"p.csv:4: 1 fields where the header has 2"),
         ('sql,n\n"SELECT 1,2\n', r"p.csv:2: not CSV \(.*\); put fields in quotes"),
         ('sql,n\n"SELECT" 1,2\n', r"p.csv:2: not CSV"),
-        ("sql,n\nSELECT 1,2\n", r"p.csv: 1 predictions for 5 rows"),
+        ("sql,n\nSELECT 1,2\n", r"p.csv: 1 prediction for 5 rows"),
         ("sql,index\n1,x\n", r"p.csv:2: index 'x' is not a number"),
         ("sql,db_id\n" + "1,stage\n" * 5, r"p.csv:4: db_id is 'stage', but row 3 .* 'gone'"),
     ],
@@ -230,16 +252,19 @@ def test_lines_have_no_columns_to_choose(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (json.dumps(FIVE).encode(), "is one JSON array of 5 items; give one SQL a line"),
+        (
+            json.dumps(FIVE).encode(),
+            r"is one JSON array of 5 items \(`jq -c '\.\[\]'` makes a line of each\); give one SQL a line",
+        ),
         (
             json.dumps([{"sql": sql} for sql in FIVE], indent=1).encode(),
             "is one JSON array of 5 items",
         ),
         (json.dumps(dict(enumerate(FIVE)), indent=4).encode(), "is one JSON object of 5 items"),
-        ("\n".join(FIVE).encode("utf-16"), "is UTF-16 or binary, not UTF-8"),
+        ("\n".join(FIVE).encode("utf-16"), "is UTF-16 or binary, not UTF-8 text; save it as UTF-8"),
         ("\n".join(FIVE).encode("utf-16-le"), "is UTF-16 or binary, not UTF-8"),
-        (b"SQLite format 3\0" + bytes(84), "is UTF-16 or binary"),
-        (b"PK\x03\x04" + b"x" * 90, "is a compressed file"),
+        (b"SQLite format 3\0" + bytes(84), "is an SQLite database"),
+        (b"PK\x03\x04" + b"x" * 90, "is a ZIP archive or a workbook"),
     ],
     ids=["array", "array of objects", "object", "utf-16", "utf-16 without mark", "db", "zip"],
 )

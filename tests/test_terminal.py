@@ -8,9 +8,9 @@ import re
 import pytest
 from rich.console import Console
 
-from exspin import terminal
+from exspin.cli import terminal
+from exspin.cli.terminal import Terminal
 from exspin.progress import Silent
-from exspin.terminal import Terminal
 
 
 def console(is_terminal: bool) -> tuple[Console, io.StringIO]:

@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exspin.records import Database
-from exspin.urls import file_of, file_url, kind_of, name_of, passwords, split, without_password
+from exspin.urls import (
+    drop_password,
+    file_of,
+    file_url,
+    kind_of,
+    name_of,
+    passwords,
+    split,
+    without_password,
+)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +118,24 @@ def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
     assert database.url == url  # only the URL itself holds it
     assert repr(database) == str(database) == f"Database(db_id='d', url={shown!r})"
     assert json.loads(json.dumps(database.to_json())) == {"db_id": "d", "url": shown}
+
+
+@pytest.mark.parametrize(
+    ("url", "left"),
+    [
+        ("postgresql://ann:secret@host/db", "postgresql://ann@host/db"),
+        ("mysql://ann:one@two/three@host/db?charset=utf8", "mysql://ann@host/db?charset=utf8"),
+        ("postgresql://host/db?user=ann&password=secret", "postgresql://host/db?user=ann"),
+        ("postgresql://host/db?password=secret&user=ann", "postgresql://host/db?user=ann"),
+        ("postgresql://host/db?a=1&sslpassword=secret&b=2", "postgresql://host/db?a=1&b=2"),
+        ("postgresql://host/db?password=secret", "postgresql://host/db"),
+        ("postgresql://ann@host/db?x=1", "postgresql://ann@host/db?x=1"),
+        ("sqlite:////data/a:b@c.sqlite", "sqlite:////data/a:b@c.sqlite"),
+    ],
+)
+def test_a_url_without_any_password(url: str, left: str) -> None:
+    assert drop_password(url) == left
+    assert passwords(left) == []
 
 
 @given(st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_size=6, max_size=20))

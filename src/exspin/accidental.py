@@ -2,7 +2,7 @@
 
 A candidate that matched, and is not gold's own text, has to match on every copy as well; else its verdict becomes
 `mismatch` with the detail `accidental`. Only what is certain accuses: a copy does not count for a question where gold
-fails, where gold has several right answers there (see `sql/ambiguity.py`), or where the candidate is stopped by a limit
+fails, where gold has several right answers there (see `sql/copies/ambiguity.py`), or where the candidate is stopped by a limit
 or by a fault of ours. Unless `strict` is set, differences that people rarely mean do not count either: two rows share
 the extreme (`ORDER BY age LIMIT 1` has one of them, `age = (SELECT min(age) …)` both), which shows in several right answers
 or in the same answer once and twice; and nothing is found (`max(age)` is NULL where `ORDER BY age DESC LIMIT 1` has no
@@ -21,8 +21,8 @@ from typing import Any
 
 from exspin.data.builtin import default_cache_directory
 from exspin.records import Database, Example, Outcome, Verdict
-from exspin.sql.ambiguity import variants
 from exspin.sql.copies import CopySet, check_engine, make_copies
+from exspin.sql.copies.ambiguity import variants
 from exspin.sql.execute import Executor, Job, Judgement
 
 ACCIDENTAL = "accidental"

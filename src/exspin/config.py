@@ -1,7 +1,7 @@
 """The one configuration tree: typed, checked before anything is loaded, written into the run first.
 
 Every key has its meaning beside it; `exspin config schema` prints this tree as JSON Schema. A schedule is one number
-or a list with one number a round (the last one is kept for later rounds). Below `cli.py` nothing reads the
+or a list with one number a round (the last one is kept for later rounds). Below `cli/` nothing reads the
 environment, with the exceptions that `environment.py` states: `$NAME` in `data` and `data_quarantine` is filled in when a
 configuration is read.
 """

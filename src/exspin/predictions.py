@@ -57,7 +57,7 @@ def read_file(
     # Bytes that are no UTF-8 become lone surrogates: the prediction is wrong, the file is not.
     text = raw.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
     if wrong := _other_format(raw, text):
-        raise DataError(f"{path}: {wrong}; give one SQL a line, JSONL (one object a line) or CSV")
+        raise DataError(f"{path}: {wrong}; {_FORMS}")
     if path.suffix.lower() in (".csv", ".tsv"):
         return Predictions(
             _placed(path, _csv_rows(path, text, sql_column, len(examples)), examples), False
@@ -73,10 +73,10 @@ def read_file(
 
 def _other_format(raw: bytes, text: str) -> str:
     """What the file is, where it is no text with something on each line; "" where it may be."""
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or 3 * raw[:64].count(0) > len(raw[:64]):
-        return "is UTF-16 or binary, not UTF-8 text"
     if raw and (known := what_it_is(raw[:64])):
         return known
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")) or 3 * raw[:64].count(0) > len(raw[:64]):
+        return "is UTF-16 or binary, not UTF-8 text; save it as UTF-8"
     start = text.lstrip()
     if not start.startswith(("[", "{")) or _is_json_object(start.partition("\n")[0]):
         return ""
@@ -84,7 +84,8 @@ def _other_format(raw: bytes, text: str) -> str:
         value = json.loads(start)
     except (ValueError, RecursionError):
         return ""
-    return f"is one JSON {'array' if isinstance(value, list) else 'object'} of {len(value)} items"
+    kind, command = ("array", ".[]") if isinstance(value, list) else ("object", "to_entries[]")
+    return f"is one JSON {kind} of {len(value)} items (`jq -c '{command}'` makes a line of each)"
 
 
 def _is_json_object(line: str) -> bool:
@@ -104,7 +105,17 @@ def _from_lines(path: Path, text: str, examples: Sequence[Example]) -> list[str]
         lines.pop()
     if not text.strip() and len(examples) != 1:
         lines = []
-    _check_count(path, len(lines), len(examples))
+    full = sum(bool(line.strip()) for line in lines)
+    _check_count(
+        path,
+        len(lines),
+        len(examples),
+        f"{len(lines) - full} of its lines are blank: take those out that stand for no row"
+        if full < len(lines)
+        else "a statement on several lines goes on one"
+        if full > len(examples)
+        else "",
+    )
     tails = [line.rpartition("\t")[2].strip() if "\t" in line else "" for line in lines]
     written = sum(bool(line.strip()) for line in lines)
     # SQL may have tabs for spaces: then there are several, or what follows the last is no database of the split.
@@ -116,6 +127,10 @@ def _from_lines(path: Path, text: str, examples: Sequence[Example]) -> list[str]
     if 2 * named <= written:
         return lines
     for number, (line, tail, example) in enumerate(zip(lines, tails, examples, strict=True), 1):
+        if line.strip() and not tail:
+            raise DataError(
+                f"{path}:{number}: no tab and db_id in the line, though other lines have them; give all lines one, or none"
+            )
         if line.strip() and tail != example.db_id:
             raise DataError(
                 f"{path}:{number}: the line ends in {tail[:80]!r}, but row {number} of the split is about database "
@@ -169,9 +184,18 @@ def _json_rows(path: Path, text: str, sql_column: str | None) -> Iterator[_Row]:
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}:{number}: not JSON ({error})") from error
+            why = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+            raise DataError(
+                f"{path}:{number}: not JSON ({why}); give one object a line, whole"
+            ) from error
         if not isinstance(row, dict):
-            raise DataError(f"{path}:{number}: {_WANTED}")
+            raise DataError(
+                f"{path}:{number}: {type(row).__name__}, not an object in braces; {_WANTED}"
+            )
+        if row and all(key.isdecimal() for key in row):
+            raise DataError(
+                f"{path}:{number}: answers by their number in one object, as BIRD's scripts write them; {_FORMS}"
+            )
         name = _sql_name(f"{path}:{number}", list(row), sql_column)
         sql = row[name]
         if sql is None or (isinstance(sql, float) and math.isnan(sql)):
@@ -263,9 +287,12 @@ def _sql_name(where: str, names: Sequence[str], wanted: str | None) -> str:
 _WANTED = f"expected the SQL under {', '.join(SQL_NAMES[:-1])} or {SQL_NAMES[-1]}, or name its field with --sql-column"
 
 
-def _check_count(path: Path, found: int, wanted: int) -> None:
+_FORMS = "give one SQL a line, JSONL (one object a line) or CSV"
+
+
+def _check_count(path: Path, found: int, wanted: int, hint: str = "") -> None:
     if found != wanted:
         raise DataError(
-            f"{path}: {found} predictions for {wanted} rows of the split; "
-            "give one a row (an empty line is an empty prediction)"
+            f"{path}: {found} prediction{'s' if found != 1 else ''} for {wanted} rows of the split; give one a row "
+            f"({hint or 'an empty line is an empty prediction'})"
         )

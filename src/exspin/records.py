@@ -31,7 +31,7 @@ class Outcome(StrEnum):
     INFRA = "infra"  # our side failed (worker lost, disk): retried, never teaches
 
 
-class _Json:
+class Flat:
     """`to_json`/`from_json` for flat frozen dataclasses; tuples become lists and come back as tuples."""
 
     def to_json(self) -> dict[str, Any]:
@@ -52,7 +52,7 @@ class _Json:
 
 
 @dataclass(frozen=True, slots=True)
-class Database(_Json):
+class Database(Flat):
     """A database that questions are asked of. `url` is `sqlite:///ABSOLUTE_PATH`, byte for byte without escapes, or the
     URL of another engine: `duckdb:///PATH`, `postgresql://…`, `mysql://…`. The URL alone holds the password; nothing that is
     printed or written does, `to_json` included.
@@ -98,7 +98,7 @@ class Database(_Json):
 
 
 @dataclass(frozen=True, slots=True)
-class Example(_Json):
+class Example(Flat):
     """One question with its gold SQL. `index` is its 0-based row in the split."""
 
     example_id: str  # unique and stable: "builtin/train/17"
@@ -123,7 +123,7 @@ class Hints:
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt(_Json):
+class Prompt(Flat):
     """What the model is shown, byte for byte, in generation and in training.
 
     `text[:prefix_chars]` is the schema, which all questions of one database share unless it holds linked items alone. It is
@@ -146,7 +146,7 @@ class Prompt(_Json):
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate(_Json):
+class Candidate(Flat):
     """One answer the opponent (or, in evaluation, the policy) wrote."""
 
     example_id: str
@@ -159,7 +159,7 @@ class Candidate(_Json):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict(_Json):
+class Verdict(Flat):
     """What execution said of one candidate."""
 
     example_id: str
@@ -174,7 +174,7 @@ class Verdict(_Json):
 
 
 @dataclass(frozen=True, slots=True)
-class Pair(_Json):
+class Pair(Flat):
     """One gold answer against one distinct candidate, with what it is worth in the loss.
 
     `multiplicity` candidates of the question had this same text; `weight` already counts them.

@@ -169,11 +169,14 @@ def digest_split(split: Split) -> str:
 
 
 def _digest_database(database: Database) -> str:
-    """Of a file, what is in it. Of a server, which others may write to at any time, where it is and what its tables are."""
+    """Of a file, what is in it. Of a server, where it is, what its tables are, and what it can cheaply tell of their rows."""
     if database.is_file:
         return digest_file(database.path)
+    from exspin.sql.server_rows import digest_rows  # an extra
+
     # Without its password, which may be changed; whether the login may be used is settled elsewhere.
-    return digest_json([database.shown, read_schema(database, 0, allow_privileged=True).digest])
+    schema = read_schema(database, 0, allow_privileged=True)
+    return digest_json([database.shown, schema.digest, digest_rows(database, schema)])
 
 
 def versions() -> dict[str, str]:
@@ -215,8 +218,8 @@ def _check_data(path: Path, data: Mapping[str, str]) -> None:
     before = _read_environment(path / ENVIRONMENT)["data"]
     if changed := [name for name, digest in data.items() if before.get(name) != digest]:
         raise RunError(
-            f"{path}: the data changed since the run began (split {', '.join(changed)}); "
-            "restore it, or use a new directory with -o"
+            f"{path}: the data changed since the run began (split {', '.join(changed)}): its questions, a database file, or tables "
+            "or rows of a server; restore it, or use a new directory with -o"
         )
 
 

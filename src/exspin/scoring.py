@@ -20,23 +20,20 @@ from exspin.data import Split, with_hardness
 from exspin.errors import DataError
 from exspin.ledger import check_output, write_jsonl
 from exspin.predictions import read_file
-from exspin.records import Candidate, Example, Outcome, Verdict
+from exspin.records import Candidate, Example, Flat, Outcome, Verdict
 from exspin.sql.copies import check_engine
 from exspin.sql.execute import Executor, Limits
 from exspin.statistics import Paired, bootstrap_interval, paired_difference
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Part(Flat):
     """The score of a part of the questions: one hardness, one database."""
 
     n: int
     scored: int
     ex: float
     ci95: tuple[float, float]
-
-    def to_json(self) -> dict[str, Any]:
-        return {"n": self.n, "scored": self.scored, "ex": self.ex, "ci95": list(self.ci95)}
 
 
 @dataclass(frozen=True, slots=True)

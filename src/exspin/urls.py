@@ -89,6 +89,16 @@ def without_password(url: str) -> str:
     return url
 
 
+def drop_password(url: str) -> str:
+    """The URL with no password in it: what may be written where it will be read again. A file's URL stays as it is."""
+    if kind_of(url) not in SERVERS:
+        return url
+    in_login, in_query = _PASSWORDS
+    url = in_login.sub(lambda match: match[1].removesuffix(":"), url)
+    url = in_query.sub(lambda match: match[1][0], url)  # the mark before the name stays
+    return re.sub(r"[?&]+$", "", re.sub(r"([?&])&+", r"\1", url))
+
+
 def passwords(url: str) -> list[str]:
     """The texts that stand where passwords do."""
     if kind_of(url) not in SERVERS:

@@ -138,8 +138,8 @@ def test_three_files_are_written(release: Path, tmp_path: Path) -> None:
         (["ties"], ["train/1", "train/2"]),
         (["empty"], ["train/6"]),
         (["duplicates"], ["train/9", "train/10"]),
-        # of a leak the row in the earlier split goes: training gives way to the test
-        (["leaks"], ["train/0", "train/11"]),
+        # of a leak all rows in earlier splits go: training gives way to the test
+        (["leaks"], ["train/0", "train/9", "train/11"]),
         (REASONS, ["train/0", "train/1", "train/2", "train/3", "train/4", "train/5", "train/6",
                    "train/7", "train/8", "train/9", "train/10", "train/11"]),
     ],
@@ -152,6 +152,36 @@ def test_the_reasons_choose_what_is_quarantined(
     assert [row.example_id for row in audit.quarantine] == [f"spider/{row}" for row in quarantined]
 
 
+def test_every_row_that_gives_a_later_split_away_is_quarantined(make_release: MakeRelease) -> None:
+    """Once more in train, about another database, and nearly so in two wordings; what is measured stays."""
+    long = (
+        "show the name and the price of every single item that the shop on the corner has ever sold"
+    )
+    train = [
+        ("shop", "How many?", "SELECT 1"),
+        ("shop", "how many", "SELECT 1"),
+        ("shop2", "How many?", "SELECT 1"),
+        ("shop", f"{long} please", "SELECT 1"),
+        ("shop", f"please {long}", "SELECT 1"),
+        ("shop", "Which items?", "SELECT 1"),
+    ]
+    dev = [
+        ("shop", "How many", "SELECT 1"),
+        ("shop", "How many!", "SELECT 1"),
+        ("shop", long, "SELECT 1"),
+    ]
+    root = make_release(train=train, dev=dev)
+    found = exspin.audit(f"spider:{root}", "train,dev", quarantine=["leaks"], workers=1)
+    assert [(row.example_id, row.detail) for row in found.quarantine] == [
+        ("spider/train/0", "question+db spider/dev/0"),
+        ("spider/train/1", "question+db spider/dev/0"),
+        ("spider/train/2", "question spider/dev/0"),
+        ("spider/train/3", "near spider/dev/2"),
+        ("spider/train/4", "near spider/dev/2"),
+    ]
+    assert "wordings" not in found.to_json()["leaks"][0]
+
+
 def test_the_page_escapes_and_needs_nothing(make_release: MakeRelease, tmp_path: Path) -> None:
     evil = "<script>alert(1)</script> & <img src=x>"
     root = make_release(dev=[("shop", evil, "SELECT '<b>' FROM nowhere")])
@@ -161,6 +191,16 @@ def test_the_page_escapes_and_needs_nothing(make_release: MakeRelease, tmp_path:
     assert "&lt;script&gt;" in page and "default-src &#39;none&#39;" in page
     assert "http://" not in page and "https://" not in page
     assert "url(" not in page.replace("url(#", "")  # marks within the page
+
+
+def test_the_page_cuts_what_nobody_reads(make_release: MakeRelease, tmp_path: Path) -> None:
+    long = f"SELECT '{'x' * 900_000}' FROM nowhere"
+    rows = [("shop", f"Q{i}{'?' * 5000}", long) for i in range(3)]
+    audit = exspin.audit(f"spider:{make_release(dev=rows)}", "dev", directory=tmp_path, workers=1)
+    page = (tmp_path / "audit.html").read_text()
+    assert len(page) < 60_000 and page.count("(900,022 characters; whole in audit.json)") == 3
+    assert page.count("(5,002 characters; whole in audit.json)") == 3
+    assert audit.failing[0].query == long
 
 
 def test_the_page_says_where_a_long_list_is_whole(

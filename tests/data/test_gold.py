@@ -44,11 +44,18 @@ def test_databases_of_a_spec_and_beside_each_other(
         assert list(split.databases) == ["farm"] and split.missing == {"lost": 1}
 
 
+def test_a_damaged_database_beside_the_others_is_refused(gold: Path, tmp_path: Path) -> None:
+    (tmp_path / "farm.sqlite").write_text("no database")
+    with pytest.raises(DatabaseError, match=r"farm\.sqlite: is not an SQLite database"):
+        load_gold(gold, databases=tmp_path)
+
+
 def test_the_built_in_databases_serve_too(tmp_path: Path) -> None:
     (example, *_) = load("builtin", "dev").examples
     path = tmp_path / "gold.sql"
-    path.write_text(f"{example.query}\t{example.db_id}\n")
-    assert list(load_gold(path, spec="builtin").databases) == [example.db_id]
+    path.write_text(f"{example.query}\t{example.db_id}\nSELECT 1\tlost\nSELECT 2\tlost\n")
+    split = load_gold(path, spec="builtin")
+    assert list(split.databases) == [example.db_id] and split.missing == {"lost": 2}
 
 
 def test_databases_of_own_pairs_are_those_the_file_names(
@@ -83,10 +90,11 @@ def test_a_gold_file_is_scored_like_a_split(gold: Path, small_spider: Path, tmp_
     [
         ("", r"gold.txt: is empty .* expected SQL, a tab and the db_id"),
         ("SELECT 1\n", r"gold.txt:1: no tab in the line; gold has SQL, a tab and the db_id"),
-        ("SELECT 1\tfarm\n\nSELECT 2\tfarm\n", r"gold.txt:2: no tab"),
         ("\tfarm\n", r"gold.txt:1: 'query' is empty"),
         ("SELECT 1\tfarm\nSELECT 1\t../farm\n", r"gold.txt:2: db_id '../farm' cannot be"),
         ("SELECT 1\tFarm\n", r"gold.txt:1: db_id 'Farm' and the folder 'farm' .* case"),
+        ("SELECT 1\tfarm\n\nSELECT 1\tfarm\n", r":2: the line is blank; gold has SQL"),
+        ("farm\tSELECT 1\n", r":1: SQL stands behind the tab; put it first"),
         ("SELECT 1\tlost\n", r"holds none of the 1 databases of .*gold.txt"),
     ],
 )
@@ -100,8 +108,12 @@ def test_gold_that_cannot_be_used(
 
 
 def test_places_that_do_not_hold_databases(gold: Path, small_spider: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nowhere: no such folder; give the one that holds"):
+    with pytest.raises(DataError, match="nowhere: no such folder; give the folder that holds"):
         load_gold(gold, databases=tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"gold\.txt: is a file; give the folder that holds"):
+        load_gold(gold, databases=gold)
+    with pytest.raises(DataError, match=r"absent.txt: cannot be read \(.*\); give a file with SQL"):
+        load_gold(tmp_path / "absent.txt", databases=small_spider / "database")
     with pytest.raises(DataError, match="give a folder of them or a SPEC"):
         load_gold(gold)
     (small_spider / "database" / "farm" / "farm.sqlite").write_text("<html>")

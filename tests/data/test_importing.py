@@ -12,6 +12,8 @@ import yaml
 from exspin.data import load, roles
 from exspin.data.importing import import_pairs
 from exspin.errors import DatabaseError, DataError, RunError
+from exspin.records import Database
+from exspin.sql.schema import Schema, Table
 
 COUNT = 30
 
@@ -141,7 +143,7 @@ def test_a_failure_in_the_middle_leaves_the_place_as_it_was(
     def fails(*_: object) -> None:
         raise RunError("the disk is full")
 
-    monkeypatch.setattr("exspin.data.importing.write_bytes", fails)
+    monkeypatch.setattr("exspin.data.importing.write_urls", fails)
     with pytest.raises(RunError, match="full"):
         import_pairs(str(shop), table(tmp_path, "csv"), tmp_path / "own")
     assert not (tmp_path / "own").exists()
@@ -173,7 +175,25 @@ def test_a_variable_in_the_url_is_written_as_it_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PW", "secret")
+    asked: list[tuple[str, bool]] = []
+
+    def tables(database: Database, *_: object, allow_privileged: bool, **__: object) -> Schema:
+        asked.append((database.url, allow_privileged))
+        return Schema("sales db", (Table("t", "", (), ()),), ())
+
+    monkeypatch.setattr("exspin.data.importing.read_schema", tables)
     url = "postgresql://me:$PW@host/sales%20db?sslmode=require"
     made = import_pairs(url, table(tmp_path, "csv"), tmp_path / "own")
     assert made.db_id == "sales db"
     assert yaml.safe_load((tmp_path / "own" / "databases.yaml").read_text()) == {"sales db": url}
+    assert asked == [(url.replace("$PW", "secret"), False)]
+
+
+def test_a_login_that_sees_no_table_is_of_no_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = Schema("db", (), ())
+    monkeypatch.setattr("exspin.data.importing.read_schema", lambda *_, **__: empty)
+    with pytest.raises(DatabaseError, match=r"^postgresql://me@host/db: holds no tables"):
+        import_pairs("postgresql://me@host/db", table(tmp_path, "csv"), tmp_path / "own")
+    assert not (tmp_path / "own").exists()

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from exspin.data import load, roles
+from exspin.data.descriptions import Description, described
 from exspin.errors import DatabaseError, DataError
+from exspin.sql.schema import Column, Schema, Table
 
 ROWS = [
     {"question": f"How many above {n}?", "query": f"SELECT count(*) FROM t WHERE x > {n}"}
@@ -209,6 +211,9 @@ def test_a_database_file_is_checked(folder: Path) -> None:
 def test_a_file_that_is_no_duckdb_database(folder: Path) -> None:
     (folder / "shop.duckdb").write_bytes((folder / "shop.sqlite").read_bytes())
     (folder / "databases.yaml").write_text("shop: duckdb:///shop.duckdb\n")
+    with pytest.raises(DatabaseError, match=r"is an SQLite database; correct the URL in"):
+        load(f"pairs:{folder}", "train")
+    (folder / "shop.duckdb").write_bytes(b"something else")
     with pytest.raises(DatabaseError, match=r"is not a DuckDB database; correct the URL in"):
         load(f"pairs:{folder}", "train")
 
@@ -242,3 +247,50 @@ def test_a_message_never_shows_a_password(folder: Path) -> None:
         with pytest.raises(DataError) as error:
             load(f"pairs:{folder}", "train")
         assert "secret" not in str(error.value)
+
+
+# --- what an export brings ------------------------------------------------------------------------------------------
+
+
+def test_a_database_that_is_said_not_to_be_there_is_missing(folder: Path) -> None:
+    write_rows(folder / "test.jsonl", [ROWS[0], {**ROWS[1], "db_id": "lost"}])
+    (folder / "databases.yaml").write_text("shop: shop.sqlite\nlost: null\n")
+    test = load(f"pairs:{folder}", "test")
+    assert (set(test.databases), test.missing, len(test.examples)) == ({"shop"}, {"lost": 1}, 2)
+    (folder / "databases.yaml").write_text("shop: shop.sqlite\nlost:\n")
+    with pytest.raises(DataError, match=r"yaml:2: db_id 'lost' has no URL; write null"):
+        load(f"pairs:{folder}", "test")
+
+
+def test_a_file_of_another_name_is_a_split(folder: Path) -> None:
+    write_rows(folder / "hard.jsonl", ROWS[:3])
+    write_rows(folder / "heldout.jsonl", ROWS[3:4])
+    assert [e.example_id for e in load(f"pairs:{folder}", "hard").examples][2] == "pairs/hard/2"
+    assert [e.example_id for e in load(f"pairs:{folder}", "heldout").examples] == [
+        "pairs/heldout/0"
+    ]
+    for name in ("harder", "../hard", ""):
+        with pytest.raises(DataError, match="unknown split"):
+            load(f"pairs:{folder}", name)
+
+
+def test_descriptions_beside_the_questions(folder: Path) -> None:
+    about = folder / "descriptions" / "shop"
+    about.mkdir(parents=True)
+    text = "original_column_name,column_description,value_description\nX,how many,0: none\nz,?,\n"
+    (about / "T.csv").write_text(text)
+    train = load(f"pairs:{folder}", "train")
+    assert train.descriptions == {"shop": {("t", "x"): Description("how many", "0: none", "")}}
+    (said,) = [line for line in train.warnings if "name no column" in line]
+    assert said.startswith(f"pairs:{folder} train: 1 rows") and "T.csv:3 ('z')" in said
+
+
+def test_descriptions_of_a_server_wait_for_its_schema(folder: Path) -> None:
+    (folder / "databases.yaml").write_text("shop: postgresql://me@host.invalid/db")
+    about = folder / "descriptions" / "shop"
+    about.mkdir(parents=True)
+    (about / "Item.csv").write_text("original_column_name,column_description\nPrice,in cents\n")
+    found = load(f"pairs:{folder}", "train").descriptions["shop"]
+    column = Column("PRICE", "int", "", False, True, ())
+    schema = Schema("shop", (Table("Item", "", (column,), ()),), ())
+    assert described(schema, found).tables[0].columns[0].comment == "in cents"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from exspin.data import joined, load, remarks, select_questions
+from exspin.data.export import export
 from exspin.errors import DataError
 
 ROW = {"example_id": "spider/dev/1", "reason": "failing", "db_id": "farm", "query": "SELECT name FROM pet"}  # fmt: skip
@@ -36,6 +37,38 @@ def test_a_marked_row_stays_in_the_split_and_is_not_usable(
         f"{spec} dev: 1 of 12 questions are quarantined (failing 1); "
         "they are not trained on and count as gold_unusable"
     )
+
+
+@pytest.mark.parametrize(
+    ("spec", "split", "example_id"),
+    [
+        ("builtin", "dev", "builtin/dev/3"),
+        ("builtin", "train,dev", "builtin/dev/3"),
+        ("spider", "dev", "spider/dev/1"),
+        ("spider", "fit", "spider/train/1"),
+        ("spider-syn", "dev", "spider-syn/dev/1"),
+        ("bird", "dev", "bird/dev/2"),
+        ("bird", "fit", "bird/train/9"),
+        ("pairs", "dev", "pairs/dev/1"),
+        ("pairs", "train", "pairs/train/1"),
+    ],
+)
+def test_every_kind_of_data_honours_it(
+    small_spider: Path, small_bird: Path, tmp_path: Path, spec: str, split: str, example_id: str
+) -> None:
+    synonyms = tmp_path / "spider-syn"
+    synonyms.mkdir()
+    text = (small_spider / "dev.json").read_text()
+    (synonyms / "dev.json").write_text(text.replace('"question"', '"SpiderSynQuestion"'))
+    folders = {"spider": small_spider, "spider-syn": synonyms, "bird": small_bird}
+    if spec == "pairs":
+        folders["pairs"] = tmp_path / "own"
+        export(f"spider:{small_spider}", "train,dev", folders["pairs"])
+    where = f"{spec}:{folders[spec]}" if spec in folders else spec
+    marks = written(tmp_path, {"example_id": example_id, "reason": "ties"})
+    found = load(where, split, quarantine=marks)
+    assert found.quarantined == {example_id: "ties"}
+    assert len(found.usable()) == len(load(where, split).usable()) - 1
 
 
 def test_one_file_serves_all_splits(small_spider: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from exspin.accidental import CopyReport
 from exspin.config import load_config
 from exspin.ledger import write_json, write_jsonl
 from exspin.records import Candidate, Example, Outcome, Pair, Prompt, Verdict
@@ -50,6 +51,7 @@ def make_run(
     k: int = 1,
     train: int = 80,
     hostile: bool = False,
+    copies: int = 0,
 ) -> Path:
     """Write a run of `rounds` rounds of which the stages up to round `scored` are finished (None: all).
 
@@ -92,6 +94,10 @@ def make_run(
         stage = path / ("sft" if number == 0 else f"round-{number}")
         if number:
             _play(stage, questions, skill[number - 1], k, draw)
+            if copies:
+                write_json(
+                    stage / "copies.json", CopyReport(copies, checked=9, accidental=4).to_json()
+                )
         _train(stage, number, draw)
         scores = {}
         for name, examples in parts.items():
@@ -100,7 +106,9 @@ def make_run(
                 verdicts[index] = replace(
                     verdicts[index], outcome=Outcome.GOLD_UNUSABLE, detail="database_missing"
                 )
-            scores[name] = summarise(verdicts, examples, "default").to_json()
+            held = CopyReport(copies, checked=30, accidental=number, undecided=2, unchecked=5)
+            found = summarise(verdicts, examples, "default", held if copies else None)
+            scores[name] = found.to_json()
             write_jsonl(
                 stage / f"predictions-{name}.jsonl",
                 (

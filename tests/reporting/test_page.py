@@ -68,8 +68,9 @@ def data_of(page: Page) -> Any:
         {"rounds": 1, "splits": {"dev": 12}},
         {"missing": {"dev": 60, "test": 3}},
         {"hostile": True, "k": 2},
+        {"copies": 10},
     ],
-    ids=["full", "no rounds", "unfinished", "nothing", "one split", "missing", "hostile"],
+    ids=["full", "no rounds", "unfinished", "nothing", "one split", "missing", "hostile", "copies"],
 )
 def page(request: pytest.FixtureRequest, make_run: MakeRun) -> Page:
     return page_of(make_run(**request.param))
@@ -136,6 +137,16 @@ def test_a_runaway_answer_is_cut_for_the_page(make_run: MakeRun) -> None:
 
 def says(run: Path) -> str:
     return " ".join(headline(summarise(read_run(run)))).replace("\xa0", " ")
+
+
+def test_accidents_have_a_line_a_round(make_run: MakeRun) -> None:
+    words = " ".join(" ".join(page_of(make_run(rounds=1, copies=10)).words).split())
+    table = words[words.index("Matches that were accidents") :]
+    assert "Round dev test test-hand opponent’s candidates" in table
+    assert "SFT 0 of 30 0.0 % 2 undecided, 5 not checked" in table
+    assert "Round 1 1 of 30 3.3 % 2 undecided, 5 not checked" in table
+    assert "4 of 9 44.4 %" in table and "on 10 perturbed copies" in table
+    assert "accidents" not in " ".join(page_of(make_run("plain")).words)
 
 
 def test_headline_names_the_chosen_round_and_what_test_says(make_run: MakeRun) -> None:

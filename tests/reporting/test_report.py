@@ -272,3 +272,15 @@ def test_the_same_run_gives_the_same_bytes(make_run: MakeRun) -> None:
     first = [(run / name).read_bytes() for name in ("report.html", "report.json")]
     report(run)
     assert first == [(run / name).read_bytes() for name in ("report.html", "report.json")]
+
+
+def test_accidental_matches_are_listed_round_by_round(make_run: MakeRun) -> None:
+    run = make_run(rounds=1, copies=10)
+    assert report(run).to_json()["accidental"] == numbers(run)["accidental"]
+    rest = {"copies": 10, "undecided": 2, "unchecked": 5}
+    assert numbers(run)["accidental"] == [
+        *({"round": 0, "split": s, "checked": 30, "accidental": 0, **rest} for s in ("dev", "test", "test-hand")),
+        *({"round": 1, "split": s, "checked": 30, "accidental": 1, **rest} for s in ("dev", "test", "test-hand")),
+        {"round": 1, "split": None, "checked": 9, "accidental": 4, "copies": 10, "undecided": 0, "unchecked": 0},
+    ]  # fmt: skip
+    assert report(make_run("plain")).to_json()["accidental"] == []

@@ -280,13 +280,17 @@ def test_a_statement_begun_anew_for_text_that_is_not_utf8_has_all_its_time(tmp_p
     with sqlite3.connect(database.path) as connection:
         connection.execute("UPDATE singer SET name = CAST(x'4AFC72' AS TEXT) WHERE id = 3")
     connection.close()
-    restarts: list[float] = []
-    engine = SQLite(str(database.path), Limits(), lambda: restarts.append(engine._deadline))
+    told: list[tuple[bool, float]] = []
+    engine = SQLite(
+        str(database.path), Limits(), lambda running: told.append((running, engine._deadline))
+    )
     begun = time.monotonic()
     for _ in range(2):
         assert len(engine.run("SELECT name FROM singer", Budget(50.0)).rows) == 3
-    assert len(restarts) == 1  # the parent is told, once for a connection
-    assert restarts[0] - begun > 50.0
+    # the parent is told of the opening, of the beginning, and of the second beginning; once for a connection
+    assert [running for running, _ in told] == [False, True, True]
+    assert told[0][1] < told[1][1] < told[2][1]
+    assert told[1][1] - begun > 50.0
 
 
 def test_a_log_without_its_index_is_an_unusable_database_and_no_file_is_made(
@@ -343,6 +347,21 @@ def test_a_file_that_was_replaced_is_opened_anew(tmp_path: Path, executor: Execu
     connection.close()
     assert executor.run(database, count).rows == ((2,),)
     assert executor.judge([job])[0].outcome is Outcome.MISMATCH
+
+
+def test_a_file_that_changed_is_opened_anew_though_its_time_was_set_back(
+    tmp_path: Path, executor: Executor
+) -> None:
+    database = make(tmp_path / "stage.sqlite")
+    names = "SELECT name FROM singer ORDER BY id"
+    before, old = executor.run(database, names).rows, database.path.stat()
+    with sqlite3.connect(database.path) as connection:  # as many bytes, in place
+        connection.execute("UPDATE singer SET name = upper(name)")
+    connection.close()
+    os.utime(database.path, ns=(old.st_atime_ns, old.st_mtime_ns))
+    now = database.path.stat()
+    assert (now.st_size, now.st_mtime_ns, now.st_ino) == (old.st_size, old.st_mtime_ns, old.st_ino)
+    assert executor.run(database, names).rows == tuple((name.upper(),) for (name,) in before)
 
 
 def test_rows_come_back_as_they_are(database: Database, executor: Executor) -> None:

@@ -141,6 +141,16 @@ def test_wrapping_does_not_lose_a_statement(sql: str) -> None:
         ("SELECT a FROM (SELECT a FROM t ORDER BY a LIMIT 3)", False),
         ("SELECT rank() OVER (ORDER BY a) FROM t", False),
         ("SELECT 'x ORDER BY y', \"order by\" FROM t -- ORDER BY a", False),
+        # parentheses around the whole, as engines other than SQLite allow them
+        ("(SELECT a FROM t ORDER BY a)", True),
+        ("-- best first\n((SELECT max(a) FROM t ORDER BY 1)) ;", True),
+        ("(SELECT a FROM t) ORDER BY a", True),
+        ("(SELECT a FROM t ORDER BY a) UNION (SELECT a FROM u)", False),
+        ("((SELECT a FROM t ORDER BY a) UNION (SELECT a FROM u ORDER BY a))", False),
+        ("((SELECT a FROM t) UNION (SELECT a FROM u) ORDER BY a)", True),
+        ("(SELECT rank() OVER (ORDER BY a) FROM t)", False),
+        ("(SELECT a FROM t ORDER BY a", False),
+        ("(order by)", True),  # no query, and no reason to fail
     ],
 )
 def test_only_an_outermost_order_by_orders(sql: str, ordered: bool) -> None:

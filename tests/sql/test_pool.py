@@ -7,18 +7,23 @@ import os
 import resource
 import signal
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from exspin.errors import DatabaseError, UserError
 from exspin.records import Database, Outcome
+from exspin.sql.compare import rule_for
+from exspin.sql.desk import Busy
 from exspin.sql.engines import OPERATIONS_FLOOR, Budget, Limits
 from exspin.sql.engines.sqlite import SQLite
-from exspin.sql.execute import Executor, Job, Judgement
-from exspin.sql.process import WorkerProcess
+from exspin.sql.execute import Executor, Job, Judgement, _Batch, _Round
+from exspin.sql.probe import probe_golds
+from exspin.sql.process import Stopped, WorkerProcess
+from exspin.sql.tasks import Task
 
 COUNT = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT {}) SELECT count(*) FROM c"
 ENDLESS = COUNT.replace(" LIMIT {}", "")
@@ -140,6 +145,153 @@ def test_a_worker_that_got_no_processor_is_no_reason_for_a_timeout(
         job = Job(database, "SELECT count(*) FROM t", "SELECT 3.0")
         assert executor.judge([job]) == [Judgement(Outcome.MATCH)]
         assert next(stopped, None) is None
+
+
+def test_a_statement_that_no_worker_began_is_our_failure(
+    database: Database, monkeypatch: pytest.MonkeyPatch, sent: list[dict[str, Any]]
+) -> None:
+    """The message is never read: neither the gold nor the candidate had a moment of time."""
+    send = WorkerProcess.send
+
+    def send_and_stop(worker: WorkerProcess, message: dict[str, Any]) -> None:
+        if not worker._ready:
+            worker._await_start()
+        os.kill(worker._process.pid, signal.SIGSTOP)
+        send(worker, message)
+
+    monkeypatch.setattr(WorkerProcess, "send", send_and_stop)
+    with Executor(Limits(timeout_s=0.1), workers=1) as executor:
+        job = Job(database, "SELECT count(*) FROM t", "SELECT 3.0")
+        assert executor.judge([job]) == [Judgement(Outcome.INFRA, "not_begun")]
+        assert executor.run(database, "SELECT 3").detail == "not_begun"
+        assert [
+            p.detail for p in probe_golds([(database, "SELECT 1")], limits=Limits(timeout_s=0.1))
+        ] == ["not_begun"]
+        assert executor._unusable == {}
+    assert len(sent) == 6  # each twice
+
+
+def test_a_statement_that_began_after_we_looked_is_not_the_one_that_was_overdue(
+    database: Database, monkeypatch: pytest.MonkeyPatch, sent: list[dict[str, Any]]
+) -> None:
+    """The worker was overdue, and went on to the next statement before it was killed."""
+    looks = iter([True])
+
+    def overdue(worker: WorkerProcess) -> bool:
+        busy = worker._desk.busy()
+        return busy.running and busy.statement == 2 and next(looks, False)
+
+    monkeypatch.setattr(WorkerProcess, "overdue", property(overdue))
+    monkeypatch.setattr(WorkerProcess, "overdue_at", property(lambda _: 0.0))
+    monkeypatch.setattr("exspin.sql.execute.FULL_SHARE", 0.0)
+    with Executor(Limits(timeout_s=30), workers=1) as executor:
+        candidates = ["SELECT 3.0", COUNT.format(1_000_000)]
+        jobs = [Job(database, "SELECT count(*) FROM t", sql) for sql in candidates]
+        assert [j.outcome for j in executor.judge(jobs)] == [Outcome.MATCH, Outcome.MISMATCH]
+    assert next(looks, None) is None and len(sent) == 2
+
+
+class Buried:
+    """A worker that is overdue with the second statement of the first task, and has said something."""
+
+    lost = False
+    answers = 0
+
+    def __init__(self, *said: Any, statement: int = 2, cpu_s: float = 100.0) -> None:
+        self.said = [[*said]]
+        self.statement = statement
+        self.cpu_s = cpu_s
+
+    def send(self, message: dict[str, Any]) -> None:
+        pass
+
+    def read(self) -> list[Any]:
+        said, self.said = self.said, []
+        return said
+
+    def stop(self) -> Stopped:
+        now = time.monotonic()
+        busy = Busy(0, self.statement, True, now - 9, now - 1, now - 9, 0.0)
+        return Stopped(busy, now, self.cpu_s)
+
+    def kill(self) -> None:
+        pass
+
+
+def bury(task: Task, worker: Buried) -> None:
+    executor = Executor(workers=1)
+    batch = _Batch(cast(Any, worker), [task], alone=True)
+    for _ in _Round(executor, [task])._bury(0, batch):
+        pass
+    executor.close()
+
+
+def judged_task(kind: str = "sqlite") -> Task:
+    database = Database("stage", f"{kind}:///stage")
+    statements = {"SELECT 1": None, "SELECT 2": None}
+    return Task(database, "SELECT 3", rule_for("default", "SELECT 3"), statements)
+
+
+def test_an_answer_that_came_before_the_end_is_not_taken_back() -> None:
+    task = judged_task()
+    bury(task, Buried([0, 1, "mismatch", "values"], [0, 2, "match", ""]))
+    assert task.answers == {
+        "SELECT 1": Judgement(Outcome.MISMATCH, "values"),
+        "SELECT 2": Judgement(Outcome.MATCH),
+    }
+    assert task.failures.total() == 0
+
+
+def test_a_batch_that_was_through_when_its_worker_was_killed_is_done() -> None:
+    task = judged_task()
+    task.statements.clear()  # the gold alone
+    bury(task, Buried(None, statement=0))
+    assert task.finished and task.unusable is None
+
+
+def test_without_an_answer_the_statement_pays() -> None:
+    task = judged_task()
+    bury(task, Buried([0, 1, "match", ""]))
+    assert task.answers["SELECT 2"] == Judgement(Outcome.TIMEOUT, "killed")
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "duckdb", "postgresql", "mysql"])
+def test_a_statement_without_a_processor_is_tried_alone_before_it_pays(kind: str) -> None:
+    task = judged_task(kind)
+    bury(task, Buried([0, 1, "match", ""], cpu_s=0.1))
+    assert list(task.answers) == ["SELECT 1"] and task.apart == {"SELECT 2"}
+    bury(task, Buried(statement=1, cpu_s=0.1))
+    assert task.answers["SELECT 2"] == Judgement(Outcome.TIMEOUT, "killed")
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "duckdb", "postgresql", "mysql"])
+def test_a_gold_that_only_the_clock_stopped_once_is_not_yet_unusable(kind: str) -> None:
+    task = judged_task(kind)
+    bury(task, Buried(statement=0))
+    if kind != "sqlite":  # there it had a processor to itself for all its time
+        assert task.unusable is None and task.apart == {None}
+        bury(task, Buried(statement=0))
+    assert task.unusable == Judgement(Outcome.GOLD_UNUSABLE, "timeout")
+
+
+def test_a_gold_that_was_too_slow_once_serves_when_it_is_not(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a server that was busy with something else."""
+    read = WorkerProcess.read
+    slow = iter([True])
+
+    def read_slowly(worker: WorkerProcess) -> list[Any]:
+        answers = read(worker)
+        if answers and answers[-1] and next(slow, False):
+            answers = [[[0, 0, "again", "wall"], None]]
+        return answers
+
+    monkeypatch.setattr(WorkerProcess, "read", read_slowly)
+    with Executor(workers=1) as executor:
+        job = Job(database, "SELECT count(*) FROM t", "SELECT 3.0")
+        assert executor.judge([job]) == [Judgement(Outcome.MATCH)]
+        assert next(slow, None) is None and executor._unusable == {}
 
 
 def test_only_the_statement_that_never_ends_pays_for_it(database: Database) -> None:

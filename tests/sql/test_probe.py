@@ -33,7 +33,7 @@ def database(tmp_path: Path) -> Database:
 
 def test_the_sandbox_reverses_what_nothing_orders_and_nothing_else(database: Database) -> None:
     forwards, backwards = (
-        opened(database.url, Limits(), lambda: None) for opened in (open_engine, open_backwards)
+        opened(database.url, Limits(), lambda _: None) for opened in (open_engine, open_backwards)
     )
     rows = forwards.run("SELECT name FROM t", BUDGET).rows
     assert rows == [("a",), ("b",), ("c",)]
@@ -46,7 +46,7 @@ def test_the_sandbox_reverses_what_nothing_orders_and_nothing_else(database: Dat
     ["PRAGMA reverse_unordered_selects = 1", "SELECT * FROM pragma_reverse_unordered_selects"],
 )
 def test_a_statement_cannot_reverse_by_itself(sql: str, database: Database) -> None:
-    assert open_engine(database.url, Limits(), lambda: None).run(sql, BUDGET).outcome is not None
+    assert open_engine(database.url, Limits(), lambda _: None).run(sql, BUDGET).outcome is not None
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,12 @@ from exspin.sql.ties import broken_ties
         ("SELECT a FROM t order  by a -- LIMIT", "SELECT a FROM t order  by a, 1 ASC  -- LIMIT"),
         ("SELECT a FROM t ORDER BY (SELECT 1 LIMIT 1) LIMIT 2 OFFSET 1",
          "SELECT a FROM t ORDER BY (SELECT 1 LIMIT 1), 1 ASC LIMIT 2 OFFSET 1"),
+        ("SELECT a FROM t ORDER BY a OFFSET 1", "SELECT a FROM t ORDER BY a, 1 ASC OFFSET 1"),
+        ("SELECT a FROM t ORDER BY a FETCH FIRST 1 ROW ONLY", "SELECT a FROM t ORDER BY a, 1 ASC FETCH FIRST 1 ROW ONLY"),
+        ("SELECT a FROM t ORDER BY offset, t.fetch LIMIT 1", "SELECT a FROM t ORDER BY offset, t.fetch, 1 ASC LIMIT 1"),
         ("SELECT a FROM t UNION SELECT b FROM u ORDER BY 1;", "SELECT a FROM t UNION SELECT b FROM u ORDER BY 1, 1 ASC ;"),
+        ("SELECT a FROM t GROUP BY a ORDER BY b", "SELECT a FROM t GROUP BY a ORDER BY b, 1 ASC"),
+        ("(SELECT a FROM t ORDER BY a LIMIT 1)", "(SELECT a FROM t ORDER BY a, 1 ASC LIMIT 1)"),
     ],
 )  # fmt: skip
 def test_where_the_terms_go(sql: str, upwards: str) -> None:
@@ -35,6 +40,8 @@ def test_where_the_terms_go(sql: str, upwards: str) -> None:
         "SELECT a FROM (SELECT a FROM t ORDER BY a)",
         "SELECT row_number() OVER (ORDER BY a) FROM t",
         "SELECT 'ORDER BY' FROM t",
+        "SELECT a FROM t GROUP BY a",
+        "SELECT a FROM t GROUP BY a LIMIT 1",
         "",
     ],
 )

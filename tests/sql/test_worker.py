@@ -26,9 +26,18 @@ ONE, TWO = Ran(("x",), [(1,)], size=100, operations=10_000), Ran(("x",), [(2,)],
 class Engine:
     """Answers from a table; remembers what it was asked."""
 
-    def __init__(self, url: str, answers: dict[str, Ran]) -> None:
+    def __init__(
+        self,
+        url: str,
+        answers: dict[str, Ran],
+        events: list[str],
+        alive: Callable[[bool], None],
+    ) -> None:
         self.url = url
         self.answers = answers
+        self.events = events
+        self.alive = alive
+        self.looks = lambda: None
         self.ran: list[tuple[str, Budget]] = []
         self.now: Hashable | None = "first"
         self.closed = False
@@ -38,10 +47,13 @@ class Engine:
 
     def run(self, sql: str, budget: Budget) -> Ran:
         self.ran.append((sql, budget))
+        self.events.append(f"{sql} on {self.url}")
+        self.looks()
         return self.answers[sql]
 
     def close(self) -> None:
         self.closed = True
+        self.events.append(f"{self.url} closed")
 
 
 class Engines:
@@ -50,12 +62,13 @@ class Engines:
     def __init__(self, answers: dict[str, Ran]) -> None:
         self.answers = answers
         self.opened: list[Engine] = []
+        self.events: list[str] = []
 
     def confine(self, limits: Limits) -> None:
         pass
 
-    def open_engine(self, url: str, limits: Limits, alive: Callable[[], None]) -> Engine:
-        self.opened.append(Engine(url, self.answers))
+    def open_engine(self, url: str, limits: Limits, alive: Callable[[bool], None]) -> Engine:
+        self.opened.append(Engine(url, self.answers, self.events, alive))
         return self.opened[-1]
 
 
@@ -133,10 +146,12 @@ def test_a_candidate_gets_the_instructions_its_gold_allows(told: list[bytes], de
         ("sqlite", True, 0.0, True),
         ("sqlite", True, 1000.0, False),  # something else had the processor
         ("sqlite", False, 0.0, False),
-        ("duckdb", False, 1000.0, True),
+        ("duckdb", False, 0.0, True),
+        ("duckdb", True, 1000.0, False),
+        ("postgresql", False, 1000.0, True),  # it computes elsewhere
     ],
 )
-def test_the_clock_alone_decides_nothing_on_sqlite(
+def test_the_clock_alone_decides_nothing_where_the_processor_was_kept_away(
     kind: str,
     alone: bool,
     needed_share: float,
@@ -156,6 +171,65 @@ def test_the_clock_alone_decides_nothing_on_sqlite(
         [0, 2, "timeout", "operations"],
         None,
     ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "ends"), [("sqlite", "timeout"), ("duckdb", "again"), ("mysql", "again")]
+)
+def test_the_clock_alone_makes_no_gold_unusable_where_no_instructions_are_counted(
+    kind: str, ends: str, told: list[bytes], desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "FULL_SHARE", 0.0)
+    engines = Engines({"gold": Ran(outcome=Outcome.TIMEOUT, detail="wall")})
+    worker = Worker(kind, engines, Limits(), desk)
+    worker.serve(message(["gold", RULE, ["a"]]))
+    worker.serve({**message(["gold", RULE, []]), "probe": True})
+    assert answers(told)[0] == [0, 0, ends, "wall"]
+    assert answers(told)[2][:3] == [0, ends, "wall"]
+
+
+def test_the_parent_can_tell_whether_a_statement_runs(told: list[bytes], desk: Desk) -> None:
+    engines = Engines({"gold": ONE})
+    worker = Worker("sqlite", engines, Limits(timeout_s=1.0), desk)
+    seen: list[tuple[bool, float]] = []
+
+    def look() -> None:
+        busy = desk.busy()
+        seen.append((busy.running, round(busy.due - busy.begun, 1)))
+
+    def looks() -> None:
+        look()
+        engine.alive(False)  # it has to connect, say, which may take longer than a statement
+        look()
+        engine.alive(True)
+        look()
+
+    engine = worker._engine("sqlite:///x")  # type: ignore[assignment]
+    engine.looks = looks
+    worker.serve(message(["gold", RULE, []]))
+    look()
+    assert seen == [(True, 1.8), (False, 30.0), (True, 1.8), (False, 1.8)]
+
+
+def test_a_process_without_memory_for_a_database_makes_room_for_another(
+    told: list[bytes], desk: Desk
+) -> None:
+    engines = Engines({"gold": Ran(outcome=Outcome.INFRA, detail="memory"), "other": ONE})
+    worker = Worker("duckdb", engines, Limits(), desk)
+    with pytest.raises(SystemExit):
+        worker.serve(message(["gold", RULE, ["a"]], ["other", RULE, []]))
+    assert answers(told) == [[0, 0, "infra", "memory"]]
+    assert engines.events == ["gold on sqlite:///x"]
+
+
+def test_one_file_is_closed_before_another_is_opened_where_they_share_memory(
+    told: list[bytes], desk: Desk
+) -> None:
+    engines = Engines({"gold": ONE})
+    worker = Worker("duckdb", engines, Limits(), desk)
+    for name in "ab":
+        worker.serve(message(["gold", RULE, []], url=name))
+    assert engines.events == ["gold on a", "a closed", "gold on b"]
 
 
 def test_comparing_is_not_done_on_the_time_of_the_statement(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ from exspin.records import Outcome
 from exspin.train import checkpoint
 from exspin.train import reference as reference_module
 from exspin.train import trainer as trainer_module
-from exspin.train.batch import make_rows
+from exspin.train.batch import Rejected, Row, make_rows
 from exspin.train.forward import Forward, Way
 from exspin.train.optimizer import make_optimizer
 from exspin.train.trainer import _schedule
@@ -98,6 +98,25 @@ def test_the_fingerprint_sees_weights_rows_settings_and_seed(world):
     assert len(set(found)) == 5 and found[0] == trainer_module._fingerprint(
         world.policy(), rows, base, 0
     )
+
+
+@pytest.mark.parametrize(
+    "name", [*(f.name for f in fields(Row)), *(f.name for f in fields(Rejected))]
+)
+def test_the_fingerprint_sees_every_part_of_a_row(world, name):
+    policy = world.policy()
+    base = trainer_module.Settings("sft", "adamw", 1e-3, 0.0, 1.0, 1.0, 0.0, 3, 0.0, 0.0, 1)
+    rejected = Rejected(k=1, ids=(2, 3), weight=1.0, share=0.5, r=1.0, margin=0.0)
+    row = Row("t/0", (1, 2), (3,), (4, 5), (rejected,))
+    if name in {f.name for f in fields(Rejected)}:
+        value = (9,) if name == "ids" else 7
+        other = replace(row, rejected=(replace(rejected, **{name: value}),))
+    else:
+        other = replace(
+            row, **{name: "t/1" if name == "example_id" else () if name == "rejected" else (9,)}
+        )
+    one, two = (trainer_module._fingerprint(policy, [r], base, 0) for r in (row, other))
+    assert one != two
 
 
 HALF = Preset(

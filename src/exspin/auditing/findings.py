@@ -8,14 +8,14 @@ rows, ties, the clock): there a right answer may count as wrong, or a wrong one 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from exspin.auditing.repeats import Duplicate, Leak
+from exspin.auditing.repeats import Duplicate, Leak, plain
 from exspin.auditing.volatile import volatile
 from exspin.data.splits import Split
-from exspin.records import Example, Outcome
+from exspin.records import Example, Flat, Outcome
 from exspin.sql.probe import Probe
 
 # Why a row may be quarantined, the worst first; a row is quarantined for the first that holds.
@@ -25,7 +25,7 @@ SLOWEST = 10  # shown even where none is slow
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Flat):
     """One row of the data and what was found. Which numbers mean something depends on the list it stands in."""
 
     example_id: str
@@ -38,12 +38,9 @@ class Finding:
     question: str
     query: str
 
-    def to_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
-
 
 @dataclass(frozen=True, slots=True)
-class Quarantined:
+class Quarantined(Flat):
     """A line of the quarantine file."""
 
     example_id: str
@@ -52,24 +49,18 @@ class Quarantined:
     detail: str
     query: str
 
-    def to_json(self) -> dict[str, str]:
-        return {name: getattr(self, name) for name in self.__slots__}
-
 
 @dataclass(frozen=True, slots=True)
-class DatabaseProblem:
+class DatabaseProblem(Flat):
     """A database that cannot be used, or not wholly."""
 
     db_id: str
     questions: int
     detail: str  # missing; damaged: some gold fails because of the file
 
-    def to_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
-
 
 @dataclass(frozen=True, slots=True)
-class PartCount:
+class PartCount(Flat):
     """A split or a database in numbers."""
 
     n: int
@@ -81,9 +72,6 @@ class PartCount:
     ties: int
     duplicates: int
     leaks: int
-
-    def to_json(self) -> dict[str, int]:
-        return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(frozen=True)
@@ -114,6 +102,12 @@ class Audit:
     slow_s: float
     near: float
     seconds: float
+    engines: tuple[str, ...]  # of the databases that are there
+
+    @property
+    def reversible(self) -> bool:
+        """Could the second runs return unordered rows in the other direction? SQLite alone does that."""
+        return set(self.engines) <= {"sqlite"}
 
     def to_json(self) -> dict[str, Any]:
         def listed(rows: Sequence[Any]) -> list[dict[str, Any]]:
@@ -138,6 +132,7 @@ class Audit:
             "quarantined": dict(Counter(row.reason for row in self.quarantine)),
             "data": self.spec,
             "comparator": self.comparator,
+            "engines": list(self.engines),
             "slow_s": self.slow_s,
             "near": self.near,
             "seconds": self.seconds,
@@ -200,10 +195,13 @@ def collect(
         databases=tuple(_databases(data, lists["failing"])),
         by_split=_counts(split_of, data, ran, lists, duplicates, leaks),
         by_database=_by_database(data, ran, lists, duplicates, leaks),
-        quarantine=tuple(_quarantine(data, lists, duplicates, leaks, quarantine)),
+        quarantine=tuple(
+            _quarantine(data, lists, duplicates, list(_leaked(data, split_of, leaks)), quarantine)
+        ),
         slow_s=slow_s,
         near=near,
         seconds=seconds(),
+        engines=tuple(sorted({database.kind for database in data.databases.values()})),
     )
 
 
@@ -283,23 +281,42 @@ def _by_database(
     }
 
 
+def _leaked(
+    data: Split, split_of: Sequence[str], leaks: Sequence[Leak]
+) -> Iterator[tuple[str, str]]:
+    """Rows that give a later split away, with why: what training sees goes, not what is measured.
+
+    All of them: a question may stand before more than once, in several splits, or nearly so in several wordings.
+    """
+    order = {name: place for place, name in enumerate(dict.fromkeys(split_of))}
+    last: dict[str, Leak] = {}  # wording → a leak in the last split that has it
+    for leak in leaks:
+        for wording in leak.wordings:
+            if wording not in last or order[last[wording].split] < order[leak.split]:
+                last[wording] = leak
+    for example, split in zip(data.examples, split_of, strict=True):
+        found = last.get(plain(example.question))
+        if found is not None and order[split] < order[found.split]:
+            kind = found.kind
+            if kind != "near":
+                kind = "question+db" if example.db_id == found.db_id else "question"
+            yield example.example_id, f"{kind} {found.example_id}"
+
+
 def _quarantine(
     data: Split,
     lists: Mapping[str, Sequence[Finding]],
     duplicates: Sequence[Duplicate],
-    leaks: Sequence[Leak],
+    leaked: Sequence[tuple[str, str]],
     wanted: Collection[str],
 ) -> list[Quarantined]:
-    """A line for each row with one of the reasons wanted, in the order of the data. Our own failure is no reason.
-
-    Of a leak it is the row in the earlier split that goes: what training sees, not what is measured.
-    """
+    """A line for each row with one of the reasons wanted, in the order of the data. Our own failure is no reason."""
     why: dict[str, tuple[str, str]] = {}
     for reason in REASONS:
         if reason not in wanted:
             continue
         if reason == "leaks":
-            found = [(leak.of, f"{leak.kind} {leak.example_id}") for leak in leaks]
+            found = [*leaked]
         elif reason == "duplicates":
             found = [(row.example_id, row.of) for row in duplicates]
         else:

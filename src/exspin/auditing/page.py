@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from exspin.auditing.findings import Audit
-from exspin.reporting.page import count, digest_of, percent
+from exspin.reporting.page import count, digest_of, percent, template
 
 SHOWN = 200  # rows of one list
 FOLDED = 20  # a longer list is opened by a click
+LONGEST = 1_500  # characters of one text
 
 CAUSES = {
     "random": "chance",
@@ -39,16 +39,9 @@ KINDS = {
 
 def render(audit: Audit) -> str:
     """The whole page."""
-    environment = Environment(
-        loader=PackageLoader("exspin.auditing", ""),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters.update(percent=percent, count=count)
+    page = template("exspin.auditing", "audit.html.j2", percent=percent, count=count, cut=cut)
     style = (files("exspin.reporting") / "report.css").read_text("utf-8")
-    return environment.get_template("audit.html.j2").render(
+    return page.render(
         a=audit,
         style=Markup(style),
         policy=f"default-src 'none'; style-src '{digest_of(style)}'; base-uri 'none'; form-action 'none'",
@@ -58,3 +51,10 @@ def render(audit: Audit) -> str:
         ties=TIES,
         kinds=KINDS,
     )
+
+
+def cut(text: str) -> str:
+    """A text as the page shows it; what is longer says so."""
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[:LONGEST]} … ({count(len(text))} characters; whole in audit.json)"

@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from exspin.data.splits import find_near_duplicates
-from exspin.records import Example
+from exspin.records import Example, Flat
 from exspin.sql.tokens import significant
 
 Kind = Literal["question+db", "question", "near"]
 
 
 @dataclass(frozen=True, slots=True)
-class Duplicate:
+class Duplicate(Flat):
     """A question that stands before in its split, for the same database."""
 
     example_id: str
@@ -31,12 +31,9 @@ class Duplicate:
     query: str
     of_query: str
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True)
-class Leak:
+class Leak(Flat):
     """A question of a split that stands in a split named before it; `of` is the most similar one there."""
 
     example_id: str
@@ -48,9 +45,10 @@ class Leak:
     similarity: float  # Jaccard of word trigrams; 1 for equal ones
     question: str
     of_question: str
+    wordings: tuple[str, ...]  # every one before that this row repeats, `plain`
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "wordings"}
 
 
 def find_repeats(
@@ -67,7 +65,7 @@ def find_repeats(
         here: dict[tuple[str, str], Example] = {}
         questions: dict[str, list[Example]] = {}
         for example in examples:
-            question = _plain(example.question)
+            question = plain(example.question)
             questions.setdefault(question, []).append(example)
             first = here.setdefault((question, example.db_id), example)
             if first is not example:
@@ -107,25 +105,32 @@ def _leaks(
             sources = before[question]
             same = [source for source in sources if source[1].db_id == example.db_id]
             kind: Kind = "question+db" if same else "question"
-            leaks.append(_leak(name, example, (same or sources)[0], kind, 1.0))
+            leaks.append(_leak(name, example, (same or sources)[0], kind, 1.0, (question,)))
     if near >= 1 or not before:
         return leaks
     known = list(before)
-    nearest: dict[int, tuple[float, int]] = {}
+    close: dict[int, list[tuple[float, int]]] = {}
     for pair in find_near_duplicates(fresh, known, near):
+        close.setdefault(pair.a, []).append((pair.similarity, -pair.b))
+    for place, found in close.items():
         # of equally similar ones the first, so that the report does not depend on the order of a set
-        nearest[pair.a] = max(nearest.get(pair.a, (0.0, 0)), (pair.similarity, -pair.b))
-    for place, (similarity, at) in nearest.items():
+        similarity, at = max(found)
         source = before[known[-at]][0]
+        wordings = tuple(known[-at] for _, at in found)
         leaks += [
-            _leak(name, example, source, "near", round(similarity, 4))
+            _leak(name, example, source, "near", round(similarity, 4), wordings)
             for example in questions[fresh[place]]
         ]
     return leaks
 
 
 def _leak(
-    name: str, example: Example, source: tuple[str, Example], kind: Kind, similarity: float
+    name: str,
+    example: Example,
+    source: tuple[str, Example],
+    kind: Kind,
+    similarity: float,
+    wordings: tuple[str, ...],
 ) -> Leak:
     return Leak(
         example.example_id,
@@ -137,13 +142,15 @@ def _leak(
         similarity,
         example.question,
         source[1].question,
+        wordings,
     )
 
 
 _WORD = re.compile(r"\w+")
 
 
-def _plain(question: str) -> str:
+def plain(question: str) -> str:
+    """A question as it is compared: its words, without case and punctuation."""
     return " ".join(_WORD.findall(question.lower()))
 
 

@@ -11,13 +11,51 @@ from exspin.sql.tokens import Token, significant
 
 Volatile = Literal["random", "clock", "engine", ""]
 
-_RANDOM = frozenset({"RANDOM", "RANDOMBLOB", "RAND", "UUID", "NEWID", "GEN_RANDOM_UUID"})
-_CLOCK_WORDS = frozenset({"CURRENT_DATE", "CURRENT_TIME", "CURRENT_TIMESTAMP"})
-_CLOCK = frozenset({"NOW", "CURDATE", "CURTIME", "SYSDATE", "GETDATE", "TODAY"})
+_RANDOM = frozenset(
+    [
+        "RANDOM",
+        "RANDOMBLOB",
+        "RANDOM_NORMAL",
+        "RAND",
+        "UUID",
+        "UUID_SHORT",
+        "NEWID",
+        "GEN_RANDOM_UUID",
+    ]
+)
+_CLOCK_WORDS = frozenset(
+    [
+        "CURRENT_DATE",
+        "CURRENT_TIME",
+        "CURRENT_TIMESTAMP",
+        "LOCALTIME",
+        "LOCALTIMESTAMP",
+        "UTC_DATE",
+        "UTC_TIMESTAMP",
+    ]
+)
+_CLOCK_LIST = """
+    NOW CURDATE CURTIME SYSDATE GETDATE TODAY LOCALTIME UTC_DATE UTC_TIME UTC_TIMESTAMP CLOCK_TIMESTAMP
+    STATEMENT_TIMESTAMP TRANSACTION_TIMESTAMP TIMEOFDAY GET_CURRENT_TIMESTAMP
+"""
+_CLOCK = frozenset(_CLOCK_LIST.split())
 # These read the clock where they are told 'now', or nothing: how many arguments leave the moment open.
-_DATES = {"DATE": 0, "TIME": 0, "DATETIME": 0, "JULIANDAY": 0, "UNIXEPOCH": 0, "STRFTIME": 1}
+_DATES = {
+    "DATE": 0,
+    "TIME": 0,
+    "DATETIME": 0,
+    "JULIANDAY": 0,
+    "UNIXEPOCH": 0,
+    "TIMEDIFF": 0,
+    "STRFTIME": 1,
+    "UNIX_TIMESTAMP": 0,
+}
+_NOW = frozenset({"'now'", '"now"'})  # SQLite reads a name that is no column as text
 _ENGINE = frozenset(
-    {"SQLITE_VERSION", "SQLITE_SOURCE_ID", "CHANGES", "TOTAL_CHANGES", "LAST_INSERT_ROWID"}
+    {
+        *("SQLITE_VERSION", "SQLITE_SOURCE_ID", "CHANGES", "TOTAL_CHANGES", "LAST_INSERT_ROWID"),
+        *("VERSION", "CONNECTION_ID", "LAST_INSERT_ID", "PG_BACKEND_PID", "FOUND_ROWS"),
+    }
 )
 
 
@@ -45,7 +83,7 @@ def _kind(found: list[Token], place: int) -> Volatile:
         return "clock"
     if word in _DATES:
         arguments = _arguments(found, place + 1)
-        if len(arguments) <= _DATES[word] or "'now'" in (text.lower() for text in arguments):
+        if len(arguments) <= _DATES[word] or not _NOW.isdisjoint(map(str.lower, arguments)):
             return "clock"
     return ""
 

@@ -112,7 +112,8 @@ def load(
     cache = None if cache is None else Path(cache)
     if "," in split:
         return joined([load(spec, name.strip(), cache=cache) for name in split.split(",")])
-    if split not in parsed.splits:
+    own = parsed.kind == "pairs" and parsed.folder is not None and pairs.holds(parsed.folder, split)
+    if split not in parsed.splits and not own:
         raise DataError(f"data {spec!r}: {_unknown('split', split, parsed.splits)}")
     if parsed.folder is None:
         return load_builtin(split, cache)

@@ -11,18 +11,17 @@ Databases may be missing, all of them too: the questions alone are worth reading
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from exspin.data.databases import find_databases, stay_inside
-from exspin.data.descriptions import Descriptions, Problem, read_descriptions, summarise
+from exspin.data.databases import find_databases
+from exspin.data.descriptions import Problem, read_all_descriptions, summarise
 from exspin.data.rows import Row, read_array
 from exspin.data.splits import Split
 from exspin.errors import DataError
 from exspin.ledger import digest_bytes
-from exspin.records import Database, Example
-from exspin.sql.schema import read_schema
+from exspin.records import Example
 
 SPLITS = ("train", "dev", "mini-dev", "fit", "heldout")
 DESCRIPTIONS = "database_description"
@@ -102,8 +101,11 @@ def load_bird(folder: Path, name: str) -> Split:
         said = f"{spec} {name}: no folder {source.databases} beside {path}; each database belongs there as ID/ID.sqlite"
         return Split(spec, name, examples, {}, wanted, warnings=(said,))
     databases, missing = find_databases(root, [row for row, _ in kept])
-    descriptions, warnings = _read_all_descriptions(root, databases)
-    prefixed = tuple(f"{spec} {name}: {line}" for line in warnings)
+    folders = {db_id: root / db_id / DESCRIPTIONS for db_id in databases}
+    descriptions, problems = read_all_descriptions(root, folders, databases)
+    without = [db_id for db_id, place in folders.items() if not place.is_dir()]
+    problems[:0] = [Problem(f"databases have no folder {DESCRIPTIONS}", db_id) for db_id in without]
+    prefixed = tuple(f"{spec} {name}: {line}" for line in summarise(problems))
     return Split(
         spec, name, examples, databases, missing, descriptions=descriptions, warnings=prefixed
     )
@@ -185,19 +187,3 @@ def _database_root(folder: Path, beside: Path, source: _Source) -> Path | None:
         if packed.is_file():
             raise DataError(f"{packed}: is still packed; unpack it where it is")
     return None
-
-
-def _read_all_descriptions(
-    root: Path, databases: Mapping[str, Database]
-) -> tuple[dict[str, Descriptions], Iterator[str]]:
-    found: dict[str, Descriptions] = {}
-    problems: list[Problem] = []
-    for name, database in databases.items():
-        folder = root / name / DESCRIPTIONS
-        if not folder.is_dir():
-            problems.append(Problem(f"databases have no folder {DESCRIPTIONS}", name))
-            continue
-        stay_inside(root, folder)
-        found[name], more = read_descriptions(folder, read_schema(database, sample_values=0))
-        problems += more
-    return found, summarise(problems)

@@ -15,8 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from exspin.data.databases import stay_inside
 from exspin.data.rows import what_it_is
-from exspin.sql.schema import Schema, one_line
+from exspin.records import Database
+from exspin.sql.schema import Schema, one_line, read_schema
 
 COMMENT_LENGTH = 160  # characters a prompt shows of a column's description; "..." marks the cut
 VALUES_LENGTH = 240  # and of the meaning of its values
@@ -35,9 +37,8 @@ class Description:
     type: str
 
 
-Descriptions = Mapping[
-    tuple[str, str], Description
-]  # (table, column), both as the database spells them
+# (table, column), both as the database spells them, or folded where it was not asked
+Descriptions = Mapping[tuple[str, str], Description]
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ def described(schema: Schema, descriptions: Descriptions) -> Schema:
     for table in schema.tables:
         columns = []
         for column in table.columns:
-            found = descriptions.get((table.name, column.name), nothing)
+            folded = descriptions.get((_plain(table.name), _plain(column.name)), nothing)
+            found = descriptions.get((table.name, column.name), folded)
             columns.append(
                 replace(
                     column,
@@ -70,31 +72,69 @@ def described(schema: Schema, descriptions: Descriptions) -> Schema:
     return replace(schema, tables=tuple(tables))
 
 
-def read_descriptions(folder: Path, schema: Schema) -> tuple[Descriptions, list[Problem]]:
-    """Read the CSV files of a folder, one for each table, for the columns the schema has. Hidden files are passed over."""
-    tables = {_plain(table.name): table for table in schema.tables}
+def read_descriptions(folder: Path, schema: Schema | None) -> tuple[Descriptions, list[Problem]]:
+    """Read the CSV files of a folder, one for each table, for the columns the schema has. Hidden files are passed over.
+
+    Without a schema, of a server that is not to be asked, every row is taken: what fits no column is met when prompts are
+    written, and passed over.
+    """
+    tables = {_plain(table.name): table for table in schema.tables} if schema else {}
     found: dict[tuple[str, str], Description] = {}
     problems: list[Problem] = []
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.suffix.lower() != ".csv":
             continue
         table = tables.get(_plain(path.stem))
-        if table is None:
+        if table is None and schema is not None:
             problems.append(
                 Problem("description files are for no table of their database", f"{path}")
             )
             continue
-        columns = {_plain(column.name): column.name for column in table.columns}
+        table_name = table.name if table else _plain(path.stem)
+        columns = {_plain(column.name): column.name for column in table.columns} if table else None
         for line, row in _rows(path, problems):
             where = f"{path}:{line} ({one_line(row[_COLUMN], 40)!r})"
-            name = columns.get(_plain(row[_COLUMN]))
-            if name is None:
+            plain = _plain(row[_COLUMN])
+            name = plain if columns is None else columns.get(plain)
+            if not name:
                 problems.append(Problem("rows name no column of their table", where))
-            elif (table.name, name) in found:
+            elif (table_name, name) in found:
                 problems.append(Problem("rows describe a column that has its description", where))
             else:
-                found[table.name, name] = _description(name, row)
+                found[table_name, name] = _description(name, row)
     return found, problems
+
+
+def read_all_descriptions(
+    root: Path, folders: Mapping[str, Path], databases: Mapping[str, Database]
+) -> tuple[dict[str, Descriptions], list[Problem]]:
+    """The same for the databases whose folder is there, by db_id. Raises `DatabaseError` for one that a link leads out of
+    `root`. Servers are not asked.
+    """
+    found: dict[str, Descriptions] = {}
+    problems: list[Problem] = []
+    for name, folder in folders.items():
+        if folder.is_dir():
+            stay_inside(root, folder)
+            database = databases[name]
+            schema = read_schema(database, sample_values=0) if database.is_file else None
+            found[name], more = read_descriptions(folder, schema)
+            problems += more
+    return found, problems
+
+
+def write_descriptions(folder: Path, descriptions: Descriptions) -> None:
+    """Files that `read_descriptions` reads the same descriptions from. Raises `OSError`."""
+    folder.mkdir(parents=True)
+    for table in dict.fromkeys(table for table, _ in descriptions):
+        with (folder / f"{table}.csv").open("w", encoding="utf-8", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow((_COLUMN, "column_description", "data_format", "value_description"))
+            rows.writerows(
+                (column, text.comment, text.type, text.values)
+                for (name, column), text in descriptions.items()
+                if name == table
+            )
 
 
 def summarise(problems: Sequence[Problem]) -> Iterator[str]:

@@ -6,6 +6,7 @@ the releases keep them, and as `DIR/ID.sqlite`, as `exspin data export` writes t
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from exspin.data.rows import Row, read_text
 from exspin.data.splits import Split
 from exspin.errors import DataError
 from exspin.records import Database, Example
+
+_STATEMENT = re.compile(r"\s*(?:SELECT|WITH)\b", re.IGNORECASE)
 
 # Rows → the databases they ask for, by db_id, and those that are not there with their number of rows.
 Find = Callable[[Sequence[Row]], tuple[dict[str, Database], dict[str, int]]]
@@ -49,7 +52,10 @@ def in_folders(
     missing = dict(Counter(row.text("db_id") for row in rows))
     for folder in folders:
         if not folder.is_dir():
-            raise DataError(f"{folder}: no such folder; give the one that holds ID/ID.sqlite")
+            what = "is a file" if folder.is_file() else "no such folder"
+            raise DataError(
+                f"{folder}: {what}; give the folder that holds ID/ID.sqlite or ID.sqlite"
+            )
         here, missing = _in_folder(folder, [row for row in rows if row.text("db_id") in missing])
         found |= here
     return found, missing
@@ -84,7 +90,12 @@ def _in_folder(folder: Path, rows: Sequence[Row]) -> tuple[dict[str, Database], 
 def _row(path: Path, number: int, line: str) -> Row:
     sql, tab, db_id = line.removesuffix("\r").rpartition("\t")
     if not tab:
+        what = "no tab in the line" if line.strip() else "the line is blank"
         raise DataError(
-            f"{path}:{number}: no tab in the line; gold has SQL, a tab and the db_id on each line"
+            f"{path}:{number}: {what}; gold has SQL, a tab and the db_id on each line, and one line a prediction"
+        )
+    if _STATEMENT.match(db_id) and not _STATEMENT.match(sql):
+        raise DataError(
+            f"{path}:{number}: SQL stands behind the tab; put it first, then a tab and the db_id"
         )
     return Row(path, number, {"query": sql.strip(), "db_id": db_id.strip()})

@@ -15,18 +15,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from exspin.data.databases import safe_db_id
 from exspin.data.divide import divide, same_question, same_sql
-from exspin.data.export import make_empty, take_back
+from exspin.data.export import make_empty, take_back, write_urls
 from exspin.data.pairs import DATABASES
 from exspin.data.rows import Row, read_lines, read_text
 from exspin.data.urls import holds_password, open_url, split_url
 from exspin.environment import has_names
-from exspin.errors import DataError, RunError
-from exspin.ledger import unwritable, write_bytes, write_jsonl
+from exspin.errors import DatabaseError, DataError, RunError
+from exspin.ledger import unwritable, write_jsonl
 from exspin.sql.extract import gate
+from exspin.sql.schema import read_schema
 from exspin.urls import FILES, file_url, name_of
 
 SPLITS = ("train", "dev", "test")
@@ -58,14 +57,17 @@ class Import:
         }
 
 
-def import_pairs(db: str, pairs: Path, directory: Path) -> Import:
+def import_pairs(
+    db: str, pairs: Path, directory: Path, *, allow_privileged: bool = False
+) -> Import:
     """Write `train.jsonl`, `dev.jsonl`, `test.jsonl` and `databases.yaml` into a new or empty directory.
 
-    `db` is a URL, or the path of an SQLite file; `$NAME` in it is kept as it stands and filled in whenever it is read.
-    Raises `DataError` for the table (the first bad row, and how many more), the URL or too few rows, `DatabaseError` for the
+    `db` is a URL, or the path of an SQLite file; `$NAME` in it is kept as it stands and filled in whenever it is read. A
+    server is asked for its tables: one that cannot be reached is an error, and so is a login that may do more than read,
+    which `allow_privileged` makes a warning. Raises `DataError` for the table (the first bad row, and how many more), the URL or too few rows, `DatabaseError` for the
     database, `RunError` where the directory holds anything or cannot be written; nothing is left there then.
     """
-    db_id = _check_database(db)
+    db_id = _check_database(db, allow_privileged)
     rows = list(_read(pairs))
     examples = _check(pairs, rows)
     distinct = list(
@@ -90,10 +92,7 @@ def import_pairs(db: str, pairs: Path, directory: Path) -> Import:
                     if part == number
                 ),
             )
-        url = {db_id: _kept_url(db)}
-        write_bytes(
-            directory / DATABASES, yaml.safe_dump(url, allow_unicode=True, width=10_000).encode()
-        )
+        write_urls(directory / DATABASES, {db_id: _kept_url(db)})
     except (OSError, RunError) as error:
         take_back(directory, [*files, directory / DATABASES], made)
         raise error if isinstance(error, RunError) else unwritable(directory, error) from error
@@ -101,7 +100,7 @@ def import_pairs(db: str, pairs: Path, directory: Path) -> Import:
     return Import(directory, db_id, counts, len(examples) - len(distinct), tuple(ignored))
 
 
-def _check_database(db: str) -> str:
+def _check_database(db: str, allow_privileged: bool) -> str:
     """The db_id of a database that can be used."""
     split_url(db, "--db")
     if holds_password(db):
@@ -111,7 +110,11 @@ def _check_database(db: str) -> str:
         )
     db_id = re.sub(r"[^\w .\-]", "_", name_of(db)).lstrip(" .-") or "database"
     safe_db_id(Row(Path("--db"), 1, {"db_id": db_id}))
-    open_url(db_id, db, Path.cwd(), "--db")
+    database = open_url(db_id, db, Path.cwd(), "--db")
+    if not read_schema(database, sample_values=0, allow_privileged=allow_privileged).tables:
+        raise DatabaseError(
+            f"{database.place}: holds no tables that can be read; correct --db, or grant the login SELECT on them"
+        )
     return db_id
 
 

@@ -1,9 +1,11 @@
 """Your own questions: a folder with `train.jsonl`, `dev.jsonl`, `test.jsonl` and `databases.yaml`.
 
 A line is `{"question": …, "query": …, "db_id": …, "evidence": …}`, the last one optional; `hardness` may stand there too.
-`databases.yaml` maps every db_id to a URL (see `urls.py`); a path in it is seen from its folder. `dev` and `test` may be
-missing. Where `dev` is, two splits of `train` take its place: `heldout`, a tenth that shares neither question nor
-query with the rest, and `fit`, the rest.
+`databases.yaml` maps every db_id to a URL (see `urls.py`), or to `null` where there is no such database; a path in it is
+seen from its folder. `dev` and `test` may be missing. Where `dev` is, two splits of `train` take its place: `heldout`, a
+tenth that shares neither question nor query with the rest, and `fit`, the rest. Any other `NAME.jsonl` is a split too, and
+so are `fit.jsonl` and `heldout.jsonl`, as `exspin data export` writes them. `descriptions/DB_ID/TABLE.csv`, where there
+is one, says what columns mean, in BIRD's form.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pathlib import Path
 import yaml
 
 from exspin.data.databases import safe_db_id
+from exspin.data.descriptions import read_all_descriptions, summarise
 from exspin.data.divide import divide
 from exspin.data.rows import Row, read_lines
 from exspin.data.splits import Split, question_key
@@ -26,6 +29,7 @@ from exspin.records import Database, Example
 
 SPLITS = ("train", "dev", "test", "fit", "heldout")
 DATABASES = "databases.yaml"
+DESCRIPTIONS = "descriptions"
 HELD_OUT_SHARE = 0.1
 
 _FILES = ("train", "dev", "test")
@@ -39,6 +43,11 @@ def pairs_roles(folder: Path) -> tuple[str, str, tuple[str, ...]]:
     return train, dev, ("test",) if (folder / "test.jsonl").exists() else ()
 
 
+def holds(folder: Path, name: str) -> bool:
+    """Is there a file of this split?"""
+    return Path(name).name == name and (folder / f"{name}.jsonl").is_file()
+
+
 def load_pairs(folder: Path, name: str) -> Split:
     """Read one split and check the database files it uses. Servers are not asked.
 
@@ -47,7 +56,7 @@ def load_pairs(folder: Path, name: str) -> Split:
     spec = f"pairs:{folder}"
     if not folder.is_dir():
         raise DataError(f"{spec}: no such folder; give the one that holds train.jsonl")
-    origin = "train" if name in ("fit", "heldout") else name
+    origin = "train" if name in ("fit", "heldout") and not holds(folder, name) else name
     path = folder / f"{origin}.jsonl"
     if not path.exists():
         raise DataError(f"{spec}: no {path.name} in it; a line of it is a question with its query")
@@ -68,15 +77,20 @@ def load_pairs(folder: Path, name: str) -> Split:
                 f"{len(kept)} of {len(rows)} questions of train.jsonl are held out to choose rounds"
                 + ("" if (folder / "dev.jsonl").exists() else ", for want of a dev.jsonl")
             )
-    databases = _databases(folder, [rows[number] for number in kept])
+    databases, missing = _databases(folder, [rows[number] for number in kept])
     chosen = [examples[number] for number in kept]
     warnings += _repeated(folder, name, chosen)
+    about = folder / DESCRIPTIONS
+    folders = {db_id: about / db_id for db_id in databases}
+    descriptions, problems = read_all_descriptions(about, folders, databases)
+    warnings += summarise(problems)
     return Split(
         spec,
         name,
         tuple(_numbered(chosen)),
         databases,
-        {},
+        missing,
+        descriptions=descriptions,
         warnings=tuple(f"{spec} {name}: {warning}" for warning in warnings),
     )
 
@@ -84,7 +98,7 @@ def load_pairs(folder: Path, name: str) -> Split:
 def named_databases(
     folder: Path, rows: Iterable[Row]
 ) -> tuple[dict[str, Database], dict[str, int]]:
-    """The databases that rows ask for, and those that `databases.yaml` does not name, with their number of rows.
+    """The databases that rows ask for, and those for which `databases.yaml` has no URL, with their number of rows.
 
     Raises as `load_pairs` does for what it names.
     """
@@ -94,25 +108,31 @@ def named_databases(
     unnamed: Counter[str] = Counter()
     for row in rows:
         db_id = safe_db_id(row)
-        if db_id not in urls:
+        line, url = urls.get(db_id, (0, ""))
+        if not url:
             unnamed[db_id] += 1
         elif db_id not in found:
-            line, url = urls[db_id]
             found[db_id] = open_url(db_id, url, folder, f"{where}:{line}")
     return found, dict(unnamed)
 
 
-def _databases(folder: Path, rows: Sequence[Row]) -> dict[str, Database]:
-    """The same, where each must be named."""
-    found, unnamed = named_databases(folder, rows)
+def written_urls(folder: Path) -> dict[str, str]:
+    """db_id → URL as `databases.yaml` has it, `$NAME` and all. Raises `DataError` with the line."""
+    return {name: url for name, (_, url) in _read_urls(folder / DATABASES).items() if url}
+
+
+def _databases(folder: Path, rows: Sequence[Row]) -> tuple[dict[str, Database], dict[str, int]]:
+    """The same, where each must be named, be it as one that is not there."""
+    found, without = named_databases(folder, rows)
+    urls = _read_urls(folder / DATABASES)
     for row in rows:
-        if (db_id := row.text("db_id")) in unnamed:
+        if (db_id := row.text("db_id")) in without and db_id not in urls:
             where = folder / DATABASES
-            (near,) = difflib.get_close_matches(db_id, _read_urls(where), n=1, cutoff=0.0)
+            (near,) = difflib.get_close_matches(db_id, urls, n=1, cutoff=0.0)
             raise DataError(
                 f"{row.where}: db_id {db_id!r} is not in {where}; did you mean {near!r}?"
             )
-    return found
+    return found, without
 
 
 def _example(origin: str, number: int, row: Row) -> Example:
@@ -163,7 +183,7 @@ def _repeated(folder: Path, name: str, examples: Sequence[Example]) -> Iterator[
 
 
 def _read_urls(path: Path) -> dict[str, tuple[int, str]]:
-    """db_id → line and URL, as written. Raises `DataError` with the line."""
+    """db_id → line and URL, as written; "" for `null`. Raises `DataError` with the line."""
     try:
         root = yaml.compose(path.read_text("utf-8-sig"), Loader=yaml.SafeLoader)
     except FileNotFoundError as error:
@@ -186,11 +206,14 @@ def _read_urls(path: Path) -> dict[str, tuple[int, str]]:
         line = key.start_mark.line + 1
         if not isinstance(key, yaml.ScalarNode) or not isinstance(value, yaml.ScalarNode):
             raise DataError(f"{path}:{line}: expected a db_id and its URL, both text")
+        none = value.tag.endswith(":null") and value.value
         if not value.value.strip():
-            raise DataError(f"{path}:{line}: db_id {key.value!r} has no URL")
+            raise DataError(
+                f"{path}:{line}: db_id {key.value!r} has no URL; write null where there is no such database"
+            )
         if key.value in urls:
             raise DataError(
                 f"{path}:{line}: db_id {key.value!r} stands in line {urls[key.value][0]} already; keep one"
             )
-        urls[key.value] = (line, value.value.strip())
+        urls[key.value] = (line, "" if none else value.value.strip())
     return urls

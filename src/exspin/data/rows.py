@@ -134,7 +134,11 @@ def what_it_is(head: bytes) -> str:
         return "is a Git LFS pointer, not the file itself (git lfs pull fetches it)"
     if start.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml")):
         return "is a web page, as a failed download leaves it"
-    if head.startswith((b"\x1f\x8b", b"PK\x03\x04", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
+    if head.startswith(b"SQLite format 3\0"):
+        return "is an SQLite database"
+    if head.startswith(b"PK\x03\x04"):
+        return "is a ZIP archive or a workbook; unpack it, or save the sheet as CSV"
+    if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
         return "is a compressed file; unpack it"
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return "is a Python pickle, which is never read here"
@@ -146,7 +150,9 @@ def read_text(path: Path, wanted: str = "JSON") -> str:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); give a file with {wanted}"
+        ) from error
     if wrong := what_it_is(raw[:64]):
         raise DataError(f"{path}: {wrong}; expected {wanted}")
     text = _decoded(path, raw, 1)

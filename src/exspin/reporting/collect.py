@@ -79,6 +79,17 @@ class PartScore:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyCount:
+    """Matches that had to hold on perturbed copies of their database too."""
+
+    copies: int  # of each database
+    checked: int
+    accidental: int  # did not hold
+    undecided: int  # no copy counted
+    unchecked: int  # on databases of which no copies can be made
+
+
+@dataclass(frozen=True, slots=True)
 class SplitScore:
     """Execution accuracy of one policy on one split, as `scores.json` has it."""
 
@@ -89,6 +100,7 @@ class SplitScore:
     outcomes: Mapping[Outcome, int]
     by_hardness: Mapping[str, PartScore]
     by_database: Mapping[str, PartScore]
+    copies: CopyCount | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +156,7 @@ class RoundFiles:
     opponent: Opponent | None
     training: Training | None
     loss: tuple[LossPoint, ...]
+    copies: CopyCount | None  # of the opponent's candidates
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +281,7 @@ def _read_round(
         opponent=_opponent(directory),
         training=_one(directory / "training.json", _training),
         loss=_loss(directory / "loss.jsonl", name, notices),
+        copies=_one(directory / "copies.json", _copies),
     )
 
 
@@ -281,6 +295,7 @@ def _scores(row: Mapping[str, Any]) -> dict[str, SplitScore]:
             outcomes={outcome: score["outcomes"].get(outcome.value, 0) for outcome in Outcome},
             by_hardness=_parts(score["by_hardness"]),
             by_database=_parts(score["by_database"]),
+            copies=_copies(score["copies"]) if "copies" in score else None,
         )
         for split, score in row.items()
     }
@@ -317,6 +332,10 @@ def _opponent(directory: Path) -> Opponent | None:
         pairs=None if weights is None else len(weights),
         pairs_weighted=None if weights is None else sum(weight > 0 for weight in weights),
     )
+
+
+def _copies(row: Mapping[str, Any]) -> CopyCount:
+    return CopyCount(**{name: int(row[name]) for name in CopyCount.__slots__})
 
 
 def _training(row: Mapping[str, Any]) -> Training:

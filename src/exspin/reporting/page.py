@@ -9,19 +9,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from exspin.records import Outcome
 from exspin.reporting import charts
 from exspin.reporting.collect import Opponent, RunFiles
 from exspin.reporting.questions import questions_json
-from exspin.reporting.summary import Comparison, PartRow, RoundScore, Summary
+from exspin.reporting.summary import Accidental, Comparison, PartRow, RoundScore, Summary
 
 OUTCOMES = {
     Outcome.MATCH: "right",
@@ -38,24 +38,12 @@ OUTCOMES = {
 
 def render(run: RunFiles, summary: Summary) -> str:
     """The whole page."""
-    environment = Environment(
-        loader=PackageLoader("exspin.reporting", ""),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters.update(
-        percent=percent,
-        points=points,
-        span=span,
-        count=count,
-        chance=chance,
-        duration=duration,
-        round=round_name,
+    filters = (percent, points, span, count, chance, duration)
+    page = template(
+        "exspin.reporting", "report.html.j2", **{f.__name__: f for f in filters}, round=round_name
     )
     style, script = _file("report.css"), _file("browser.js")
-    return environment.get_template("report.html.j2").render(
+    return page.render(
         s=summary,
         style=Markup(style),
         script=Markup(script),
@@ -69,6 +57,8 @@ def render(run: RunFiles, summary: Summary) -> str:
         share=_share,
         score_rows=[(f"{s.split}, {round_name(s.round)}", s.outcomes) for s in _by_split(summary)],
         opponent_rows=[(round_name(t), o.outcomes) for t, o in summary.opponents.items()],
+        accidental=_by_round(summary.accidental),
+        accidental_of=list(dict.fromkeys(a.split for a in summary.accidental)),
         preset=run.config.learning.preset,
         seed=run.config.seed,
         parts=_parts(summary),
@@ -264,6 +254,13 @@ def _parts(summary: Summary) -> list[PartTable]:
     return tables
 
 
+def _by_round(found: Iterable[Accidental]) -> dict[int, dict[str | None, Accidental]]:
+    rounds: dict[int, dict[str | None, Accidental]] = {}
+    for each in found:
+        rounds.setdefault(each.round, {})[each.split] = each
+    return rounds
+
+
 def _by_split(summary: Summary) -> list[RoundScore]:
     return [s for split in summary.splits for s in summary.rounds if s.split == split]
 
@@ -280,6 +277,19 @@ def _share(part: int, whole: int) -> str:
 
 def _short(number: int) -> str:
     return f"R{number}" if number else "SFT"
+
+
+def template(package: str, name: str, **filters: Callable[..., str]) -> Template:
+    """A page's template: other people's text is escaped, and a name that is not given is an error."""
+    environment = Environment(
+        loader=PackageLoader(package, ""),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters.update(filters)
+    return environment.get_template(name)
 
 
 # --- the file ---------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ below a split's `scored` where a gold query failed in one round only.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -78,6 +78,19 @@ class SplitCount:
 
 
 @dataclass(frozen=True, slots=True)
+class Accidental:
+    """What became of one round's matches on perturbed copies; `split` None: the opponent's candidates."""
+
+    round: int
+    split: str | None
+    copies: int
+    checked: int
+    accidental: int
+    undecided: int
+    unchecked: int
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One line of the printed table. The columns from `diff` on compare with round 0; None where there is nothing to compare."""
 
@@ -119,6 +132,7 @@ class Summary:
     training_set: TrainingSet | None
     opponents: Mapping[int, Opponent]
     training: Mapping[int, Training]
+    accidental: tuple[Accidental, ...]
     said: tuple[str, ...]
     notices: tuple[str, ...]
 
@@ -183,6 +197,7 @@ def summarise(run: RunFiles) -> Summary:
         training_set=run.training_set,
         opponents={t.number: t.opponent for t in run.rounds if t.opponent},
         training={t.number: t.training for t in run.rounds if t.training},
+        accidental=tuple(_accidental(run)),
         said=run.said,
         notices=run.notices,
     )
@@ -253,6 +268,15 @@ def _changes(
     fixed = Counter(name_of(e) for e, x, y in both if y.right and not x.right)
     broke = Counter(name_of(e) for e, x, y in both if x.right and not y.right)
     return fixed, broke
+
+
+def _accidental(run: RunFiles) -> Iterator[Accidental]:
+    """Every round's answers split by split, then its opponent's candidates, where copies were asked for."""
+    for t in run.rounds:
+        counted = {split: t.scores[split].copies for split in run.splits if split in t.scores}
+        for split, found in [*counted.items(), (None, t.copies)]:
+            if found:
+                yield Accidental(t.number, split, **asdict(found))
 
 
 def _counts(run: RunFiles) -> list[SplitCount]:

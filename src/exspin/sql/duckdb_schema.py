@@ -38,8 +38,11 @@ def read_duckdb_schema(database: Database, sample_values: int) -> Schema:
     """Raises `DatabaseError` when the file cannot be opened or its schema cannot be read."""
     path = database.path
     try:
-        with closing(open_read_only(path, _MEMORY_MB)) as connection:
-            return _Reader(connection, Watchdog(), sample_values).schema(database.db_id)
+        with (
+            closing(open_read_only(path, _MEMORY_MB)) as connection,
+            closing(Watchdog()) as watchdog,
+        ):
+            return _Reader(connection, watchdog, sample_values).schema(database.db_id)
     except Failure as error:
         raise DatabaseError(
             f"{path}: the schema cannot be read ({one_line(str(error), 200)})"

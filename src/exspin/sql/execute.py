@@ -17,7 +17,7 @@ from __future__ import annotations
 import selectors
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self, cast, overload
@@ -26,7 +26,7 @@ from exspin.errors import ConfigError, DatabaseError
 from exspin.records import Database, Outcome
 from exspin.sql.engines import AGAIN, COUNTS_OPERATIONS, FULL_SHARE, ErrorKind, Limits
 from exspin.sql.extract import gate
-from exspin.sql.process import WorkerProcess
+from exspin.sql.process import Stopped, WorkerProcess
 from exspin.sql.tasks import BATCH_STATEMENTS, Job, Judgement, Plan, Queues, Result, Task
 from exspin.urls import FILES, KINDS, SERVERS, file_url, name_of, split
 
@@ -211,7 +211,7 @@ class _Batch:
         self.worker = worker
         self.tasks = tasks
         self.alone = alone
-        self.failed_golds: set[int] = set()
+        self.answered: set[tuple[int, int]] = set()  # by numbers of task and statement
         apart = any(task.apart for task in tasks) and not any(task.waits_in_line for task in tasks)
         self.sent = [task.left(alone=apart)[:BATCH_STATEMENTS] for task in tasks]
         worker.send(
@@ -252,16 +252,21 @@ class _Round:
                 selector.select(max(0.0, due - time.monotonic()))
                 for place, batch in list(self._busy.items()):
                     worker = batch.worker
-                    answers = list(chain.from_iterable(worker.read()))
-                    done = bool(answers) and answers[-1] is None
-                    for answer in answers[:-1] if done else answers:
-                        yield from self._settle(batch, answer)
+                    done = yield from self._take(batch)
                     if not done and not worker.lost and not worker.overdue:
                         continue
                     selector.unregister(worker.answers)
                     del self._busy[place]
                     yield from self._complete(batch) if done else self._bury(place, batch)
                     self._put_back(batch)
+
+    def _take(self, batch: _Batch) -> Generator[Task, None, bool]:
+        """Record what a worker has said since the last look; true when the batch is through."""
+        answers = list(chain.from_iterable(batch.worker.read()))
+        done = bool(answers) and answers[-1] is None
+        for answer in answers[:-1] if done else answers:
+            yield from self._settle(batch, answer)
+        return done
 
     def _hand_out(self, selector: selectors.BaseSelector) -> bool:
         """Give idle workers what there is to do. False when there is nothing left."""
@@ -285,8 +290,7 @@ class _Round:
         """Record one answer of a worker."""
         number, place, outcome, detail, *rest = answer
         task, statement = batch.tasks[number], batch.statement(number, place)
-        if statement is None:
-            batch.failed_golds.add(number)
+        batch.answered.add((number, place))
         if outcome == AGAIN and not (statement is None and task.gold_ran):
             if not _set_apart(task, statement):
                 yield from _record(task, statement, Judgement(Outcome.TIMEOUT, detail))
@@ -300,28 +304,40 @@ class _Round:
     def _complete(self, batch: _Batch) -> Iterator[Task]:
         """A batch is through: golds of which nothing was told have run."""
         for number, task in enumerate(batch.tasks):
-            if not task.finished and number not in batch.failed_golds:
+            if not task.finished and (number, 0) not in batch.answered:
                 task.gold_ran = True
                 if task.finished:
                     yield task
 
     def _bury(self, place: int, batch: _Batch) -> Iterator[Task]:
-        """Kill a worker that is lost or overdue; the statement it was at pays, unless one more try is owed."""
+        """Kill a worker that is lost or overdue. The statement it was at pays, if it had begun and has no answer yet."""
         worker = batch.worker
-        busy, now = worker.busy(), time.monotonic()
-        cpu_s = busy.share(worker.cpu_s()) * (now - busy.begun)
+        lost = worker.lost
+        stopped = worker.stop()
+        done = yield from self._take(batch)  # what it said until then
         self._executor._workers[place] = None
         worker.kill()
+        busy = stopped.busy
+        if done:
+            yield from self._complete(batch)
+        elif (busy.task, busy.statement) not in batch.answered:
+            yield from self._blame(batch, stopped, lost)
+
+    def _blame(self, batch: _Batch, stopped: Stopped, lost: bool) -> Iterator[Task]:
+        """Record what a dead worker means for the statement it was at, unless one more try is owed."""
+        busy = stopped.busy
         task, statement = batch.tasks[busy.task], batch.statement(busy.task, busy.statement)
-        if worker.lost or _is_ours(task, statement, Outcome.TIMEOUT):
-            outcome, detail, again = Outcome.INFRA, "worker_lost", _try_again(task, statement)
+        if lost or not stopped.overdue or _is_ours(task, statement, Outcome.TIMEOUT):
+            detail = "worker_lost" if lost or stopped.overdue else "not_begun"
+            outcome, again = Outcome.INFRA, _try_again(task, statement)
         else:
-            outcome, detail, again = Outcome.TIMEOUT, "killed", False
-            if task.database.kind in COUNTS_OPERATIONS:
-                told_enough = cpu_s >= FULL_SHARE * self._executor.limits.timeout_s
-                again = not told_enough and _set_apart(task, statement)
+            outcome, detail = Outcome.TIMEOUT, "killed"
+            doubt = stopped.cpu_s < FULL_SHARE * self._executor.limits.timeout_s
+            if statement is None and task.database.kind not in COUNTS_OPERATIONS:
+                doubt = True  # it costs all its candidates, and the clock alone stopped it
+            again = doubt and _set_apart(task, statement)
         if not again:
-            rows = ((), (), now - busy.begun, None) if task.gold is None else ()
+            rows = ((), (), stopped.at - busy.begun, None) if task.gold is None else ()
             yield from _record(task, statement, _answer(outcome, detail, rows))
 
     def _put_back(self, batch: _Batch) -> None:

@@ -22,7 +22,7 @@ from exspin.sql.compare import as_executed, rule_for
 from exspin.sql.engines import AGAIN, COUNTS_OPERATIONS, FULL_SHARE, Limits
 from exspin.sql.execute import warn_of_logins
 from exspin.sql.extract import gate
-from exspin.sql.process import WorkerProcess
+from exspin.sql.process import Stopped, WorkerProcess
 
 _BATCH = 48
 
@@ -71,23 +71,26 @@ class _Due:
             self.probe = replace(self.probe, differs=differs, repeats=repeats, ties=ties)
             self.done = True
 
-    def blame(self, worker: WorkerProcess, limits: Limits) -> None:
-        """The worker died on this statement. One that is lost is owed another try, one that had no processor too."""
-        self.losses += worker.lost
-        busy = worker.busy()
-        cpu_s = busy.share(worker.cpu_s()) * (time.monotonic() - busy.begun)
-        starved = self.database.kind in COUNTS_OPERATIONS and cpu_s < FULL_SHARE * limits.timeout_s
-        if worker.lost and self.losses < 2:
+    def blame(self, stopped: Stopped, lost: bool, limits: Limits) -> None:
+        """The worker died on this statement. One that had not its time is owed another try, and so is a lost worker."""
+        ours = lost or not stopped.overdue
+        self.losses += ours
+        if ours and self.losses < 2:
             self.probe = None
             return
-        if not worker.lost and starved and not self.apart:
+        doubt = (
+            stopped.cpu_s < FULL_SHARE * limits.timeout_s
+            or self.database.kind not in COUNTS_OPERATIONS
+        )
+        if not ours and doubt and not self.apart:
             self.probe, self.apart = None, True
             return
-        stopped = Outcome.INFRA if worker.lost else Outcome.TIMEOUT
+        outcome = Outcome.INFRA if ours else Outcome.TIMEOUT
         if self.probe is None:
-            self.probe = Probe(stopped, "worker_lost" if worker.lost else "killed")
+            detail = "worker_lost" if lost else "not_begun" if ours else "killed"
+            self.probe = Probe(outcome, detail)
         else:
-            self.probe = replace(self.probe, differs=stopped.value)
+            self.probe = replace(self.probe, differs=outcome.value)
         self.done = True
 
 
@@ -160,29 +163,38 @@ def _work(
             first_due = min(worker.overdue_at for worker in busy)
             selector.select(max(0.0, first_due - time.monotonic()))
             for worker, batch in list(busy.items()):
-                answers = list(chain.from_iterable(worker.read()))
-                through = bool(answers) and answers[-1] is None
-                for number, *answer in answers[:-1] if through else answers:
-                    batch[number].settle(answer)
-                    if batch[number].done:
-                        yield batch[number]
+                through = yield from _take(worker, batch)
                 if not through and not worker.lost and not worker.overdue:
                     continue
                 selector.unregister(worker.answers)
-                del busy[worker]
                 if through:
                     idle.append(worker)
                 else:
-                    blamed = batch[worker.busy().task]
+                    lost = worker.lost
+                    stopped = worker.stop()
+                    yield from _take(worker, batch)  # what it said until then
+                    worker.kill()
+                    blamed = batch[stopped.busy.task]
                     if not blamed.done:
-                        blamed.blame(worker, limits)
+                        blamed.blame(stopped, lost, limits)
                         if blamed.done:
                             yield blamed
-                    worker.kill()
+                del busy[worker]
                 left = [each for each in batch if not each.done]
                 apart.extend([each] for each in left if each.apart)
                 if together := [each for each in left if not each.apart]:
                     waiting.appendleft(together)
+
+
+def _take(worker: WorkerProcess, batch: Sequence[_Due]) -> Generator[_Due, None, bool]:
+    """Record what a worker has said since the last look; true when the batch is through."""
+    answers = list(chain.from_iterable(worker.read()))
+    through = bool(answers) and answers[-1] is None
+    for number, *answer in answers[:-1] if through else answers:
+        batch[number].settle(answer)
+        if batch[number].done:
+            yield batch[number]
+    return through
 
 
 def _worker(kind: str, idle: list[WorkerProcess], limits: Limits) -> WorkerProcess:
@@ -208,5 +220,7 @@ def _ended_at_last(idle: Iterable[WorkerProcess], busy: Iterable[WorkerProcess])
 
 
 def _message(batch: Sequence[_Due], comparator: str, alone: bool) -> dict[str, Any]:
-    tasks = [[each.sql, rule_for(comparator, each.sql).parts(), []] for each in batch]
-    return {"url": batch[0].database.url, "alone": alone, "probe": True, "tasks": tasks}
+    database = batch[0].database
+    rules = [rule_for(comparator, each.sql, kind=database.kind) for each in batch]
+    tasks = [[each.sql, rule.parts(), []] for each, rule in zip(batch, rules, strict=True)]
+    return {"url": database.url, "alone": alone, "probe": True, "tasks": tasks}

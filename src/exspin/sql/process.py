@@ -19,7 +19,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from exspin.errors import ConfigError, DatabaseError, ExspinError, UserError
 from exspin.sql.desk import Busy, Desk
@@ -30,6 +30,19 @@ _ENVELOPE = 1 << 20  # bytes an answer may have beside its rows
 _PACKAGE_ROOT = str(Path(__file__).parents[2])
 _REFUSALS = {"ConfigError": ConfigError, "DatabaseError": DatabaseError}
 _SERVE = "import sys; sys.path.insert(0, sys.argv[1]); from exspin.sql.worker import main; main(sys.argv)"
+
+
+class Stopped(NamedTuple):
+    """What a worker was at when it died, and the processor time that this had by then, in seconds."""
+
+    busy: Busy
+    at: float  # by time.monotonic
+    cpu_s: float
+
+    @property
+    def overdue(self) -> bool:
+        """Had the statement begun, and its time passed?"""
+        return self.busy.running and self.at >= self.busy.due
 
 
 class WorkerProcess:
@@ -63,7 +76,7 @@ class WorkerProcess:
         self._buffer = bytearray()
         self._ready = False
         self.lost = False
-        self._desk.begin(0, 0, _START_S)
+        self._desk.begin(0, 0, _START_S, running=False)
         self._write({"kind": self.kind, "limits": asdict(self._limits)})
 
     @property
@@ -75,11 +88,19 @@ class WorkerProcess:
     def overdue(self) -> bool:
         return time.monotonic() >= self.overdue_at
 
-    def busy(self) -> Busy:
-        """What it does now, or did last if it is dead."""
-        return self._desk.busy()
+    def stop(self) -> Stopped:
+        """Kill it. `read` still gives what it had said; `kill` lets go of the rest.
 
-    def cpu_s(self) -> float:
+        Only a dead worker can be asked what it was at: one that lives may go on to the next statement at any moment.
+        """
+        cpu_s = self._cpu_s()
+        now = time.monotonic()
+        self._process.kill()
+        self._process.wait()
+        busy = self._desk.busy()
+        return Stopped(busy, now, busy.share(cpu_s) * (now - busy.begun))
+
+    def _cpu_s(self) -> float:
         """Processor time it has used; 0 once it is gone."""
         try:
             fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
@@ -91,7 +112,7 @@ class WorkerProcess:
         """Give an idle worker something to do. Raises `ExspinError` if it cannot be started."""
         if not self._ready:
             self._await_start()
-        self._desk.begin(0, 0, self._limits.patience_s)
+        self._desk.begin(0, 0, self._limits.patience_s, running=False)
         self._write(message)
 
     def read(self) -> list[Any]:

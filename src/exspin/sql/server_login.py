@@ -1,16 +1,54 @@
-"""Log in to a server from the parent process: to read its schema, or to say early that a login will not do."""
+"""Log in to a server from the parent process: to read its schema, to know it again, to say early that a login will not do."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
+from exspin.errors import DatabaseError
 from exspin.records import Database
 from exspin.sql.engines import Limits
-from exspin.sql.engines.login import Login, Lost, parse_login
+from exspin.sql.engines.login import Login, Lost, alone, cannot_reach, parse_login
+
+from sqlalchemy import Connection, create_engine  # isort: skip  (an extra: `login` says so first)
+from sqlalchemy.exc import SQLAlchemyError  # isort: skip
+from sqlalchemy.pool import NullPool  # isort: skip
+
+T = TypeVar("T")
 
 _STATEMENT_S = 10.0
+
+
+def ask_server(
+    database: Database, what: str, work: Callable[[Connection], T], *, allow_privileged: bool
+) -> T:
+    """What `work` finds over a read-only connection of its own.
+
+    Raises `DatabaseError` when the server refuses the login, the login may write, or `what` cannot be read; no error of a
+    driver is behind it, since those know the password.
+    """
+    login, connect = login_and_connect(database)
+    limits = parent_limits(allow_privileged)
+    engine = create_engine(
+        f"{login.driver}://",
+        creator=lambda: connect(login, limits),
+        poolclass=NullPool,
+        isolation_level="AUTOCOMMIT",
+    )
+    try:
+        with engine.connect() as connection:
+            return work(connection)
+    except Lost as lost:
+        failure = cannot_reach(login, lost)
+    except DatabaseError as error:
+        failure = error
+    except SQLAlchemyError as error:
+        cause = getattr(error, "orig", None) or error
+        failure = DatabaseError(f"{login.shown}: {what} cannot be read ({login.tell(cause)})")
+    finally:
+        engine.dispose()
+    raise alone(failure)
 
 
 def check_login(database: Database, *, allow_privileged: bool = False) -> None:

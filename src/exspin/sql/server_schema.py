@@ -15,9 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from exspin.errors import DatabaseError
 from exspin.records import Database
-from exspin.sql.engines.login import Lost, alone, cannot_reach
 from exspin.sql.schema import (
     COMMENT_LENGTH,
     SAMPLED_ROWS,
@@ -29,13 +27,12 @@ from exspin.sql.schema import (
     one_line,
     spelled,
 )
-from exspin.sql.server_login import login_and_connect, parent_limits
+from exspin.sql.server_login import ask_server
 
-from sqlalchemy import Connection, create_engine, inspect  # isort: skip  (an extra: `login` says so first)
+from sqlalchemy import Connection, inspect  # isort: skip  (an extra: `server_login` says so first)
 from sqlalchemy.engine.interfaces import ReflectedColumn  # isort: skip
 from sqlalchemy.engine.reflection import ObjectKind, ObjectScope  # isort: skip
 from sqlalchemy.exc import SAWarning, SQLAlchemyError  # isort: skip
-from sqlalchemy.pool import NullPool  # isort: skip
 
 log = logging.getLogger("exspin")
 
@@ -51,27 +48,11 @@ _Listed = Mapping[tuple[str | None, str], Any]
 
 def read_server_schema(database: Database, sample_values: int, allow_privileged: bool) -> Schema:
     """Raises `DatabaseError` when the server refuses the login, the login may write, or the schema cannot be read."""
-    login, connect = login_and_connect(database)
-    limits = parent_limits(allow_privileged)
-    engine = create_engine(
-        f"{login.driver}://",
-        creator=lambda: connect(login, limits),
-        poolclass=NullPool,
-        isolation_level="AUTOCOMMIT",
-    )
-    try:
-        with engine.connect() as connection:
-            return _Reader(connection, database.kind, sample_values).schema(database.db_id)
-    except Lost as lost:
-        failure = cannot_reach(login, lost)
-    except DatabaseError as error:
-        failure = error
-    except SQLAlchemyError as error:
-        cause = getattr(error, "orig", None) or error
-        failure = DatabaseError(f"{login.shown}: the schema cannot be read ({login.tell(cause)})")
-    finally:
-        engine.dispose()
-    raise alone(failure)
+
+    def work(connection: Connection) -> Schema:
+        return _Reader(connection, database.kind, sample_values).schema(database.db_id)
+
+    return ask_server(database, "the schema", work, allow_privileged=allow_privileged)
 
 
 @dataclass(frozen=True)

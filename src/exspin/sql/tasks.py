@@ -139,7 +139,9 @@ class Plan:
         task = self._tasks.get((url, gold.sql))
         if task is None:
             task = self._tasks[url, gold.sql] = Task(
-                job.database, gold.sql, rule_for(self._comparator, gold.sql)
+                job.database,
+                gold.sql,
+                rule_for(self._comparator, gold.sql, kind=job.database.kind),
             )
         task.jobs += 1
         if candidate.outcome is not None:

@@ -10,15 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from exspin.sql.tokens import Token, significant
+from exspin.sql.tokens import Token, outer_depth, significant
 
 _ENDS = frozenset({"LIMIT", "UNION", "INTERSECT", "EXCEPT"})
+_ENDS_ELSEWHERE = frozenset(
+    {"OFFSET", "FETCH"}
+)  # of other engines; a column of SQLite may be called so
 
 
 def broken_ties(sql: str, width: int) -> tuple[str, str] | None:
     """The query with ties broken by its own `width` columns, upwards and downwards; None without an outermost ORDER BY."""
     found = list(significant(sql))
-    place = next((p for p, t in enumerate(found) if t.depth == 0 and is_order_by(found, p)), None)
+    outer = outer_depth(found)
+    place = next(
+        (p for p, t in enumerate(found) if t.depth == outer and is_order_by(found, p)), None
+    )
     if place is None:
         return None
     end = end_of_order(found, place)
@@ -37,7 +43,8 @@ def end_of_order(tokens: Sequence[Token], by: int) -> int:
     """
     depth, last = tokens[by].depth, tokens[by]
     for token in tokens[by + 1 :]:
-        ends = token.depth == depth and (token.keyword in _ENDS or token.text == ";")
+        words = _ENDS if last is tokens[by] or last.text in (",", ".") else _ENDS | _ENDS_ELSEWHERE
+        ends = token.depth == depth and (token.keyword in words or token.text == ";")
         if token.depth < depth or ends:
             break
         last = token

@@ -8,7 +8,7 @@ It checks no grammar. `$tag$ … $tag$` and `E'…'`, which SQLite refuses, are 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 _TOKEN = re.compile(
@@ -65,8 +65,22 @@ def significant(sql: str, start: int = 0) -> Iterator[Token]:
     return (token for token in tokens(sql, start) if token.kind not in ("space", "comment"))
 
 
+def outer_depth(found: Sequence[Token]) -> int:
+    """How many parentheses stand around the whole statement, given its `significant` tokens. SQLite allows none."""
+    begin, end = 0, len(found)
+    while end and found[end - 1].text == ";":
+        end -= 1
+    while begin < end and found[begin].text == "(":
+        begin += 1
+    closing = end
+    while closing > begin and found[closing - 1].text == ")":
+        closing -= 1
+    shallowest = min((token.depth for token in found[begin:closing]), default=0)
+    return max(0, min(begin, end - closing, shallowest))
+
+
 def has_outer_order_by(sql: str) -> bool:
-    """Is there an ORDER BY outside all parentheses, that is one of the outermost SELECT?
+    """Is there an ORDER BY of the outermost SELECT, that is outside all parentheses but those around the whole?
 
     Subqueries, common table expressions and windows are all inside parentheses, so depth decides it.
     """
@@ -74,9 +88,11 @@ def has_outer_order_by(sql: str) -> bool:
         return False
     if not _NESTS_OR_QUOTES.search(sql):  # the common case, without cutting it into tokens
         return _ORDER_BY.search(sql) is not None
+    found = list(significant(sql))
+    outer = outer_depth(found)
     previous = ""
-    for token in significant(sql):
+    for token in found:
         if previous == "ORDER" and token.keyword == "BY":
             return True
-        previous = token.keyword if token.depth == 0 else ""
+        previous = token.keyword if token.depth == outer else ""
     return False

@@ -29,7 +29,10 @@ from exspin.sql.engines import (
     AGAIN,
     COUNTS_OPERATIONS,
     FULL_SHARE,
+    IN_PROCESS,
+    NO_MEMORY,
     OPENS_BACKWARDS,
+    SHARES_MEMORY,
     BackwardsModule,
     Budget,
     Engine,
@@ -43,6 +46,7 @@ from exspin.sql.ties import broken_ties
 
 _OPEN_DATABASES = 16
 _FLUSH_S = 0.01
+_OPENING_S = 30.0  # for opening a database, which no statement pays for either
 _OWN_WORK_S = 30.0  # for comparing and encoding large results, which no statement pays for
 
 
@@ -54,6 +58,8 @@ class Worker:
         self._limits = limits
         self._desk = desk
         self._counts = kind in COUNTS_OPERATIONS
+        self._in_process = kind in IN_PROCESS
+        self._most_open = 1 if kind in SHARES_MEMORY else _OPEN_DATABASES
         self._backwards = kind in OPENS_BACKWARDS
         self._whole_budget = self._budget(limits.operations_allowed)
         self._open: OrderedDict[tuple[str, bool], Engine] = OrderedDict()
@@ -62,6 +68,7 @@ class Worker:
         self._answers: list[list[Any]] = []
         self._told_at = 0.0
         self._alone = False
+        self._exhausted = False  # no database can be opened any more
 
     def serve(self, message: dict[str, Any]) -> None:
         """Everything one message asks for; a last answer, null, says that it is done."""
@@ -78,6 +85,9 @@ class Worker:
                 self._fetch(number, engine, statements)
             else:
                 self._judge(number, engine, url, gold, Rule(*rule), statements)
+            if self._exhausted:
+                self._tell()
+                sys.exit()  # a new process has all its memory
         self._tell(done=True)
         signal.setitimer(signal.ITIMER_REAL, 0)
 
@@ -109,7 +119,7 @@ class Worker:
             if ran.outcome is not None:
                 self._answers.append([number, place, *self._refused(ran)])
                 continue
-            self._desk.extend(_OWN_WORK_S)
+            self._desk.extend(_OWN_WORK_S, running=True)
             try:
                 if gold.surely_equal(ran, rule):
                     self._answers.append([number, place, Outcome.MATCH, ""])
@@ -119,7 +129,7 @@ class Worker:
                     if found is None:
                         return
                     gold = found
-                    self._desk.extend(_OWN_WORK_S)
+                    self._desk.extend(_OWN_WORK_S, running=True)
                 widths = (gold.width, len(ran.columns))
                 mismatch = compare(gold.rows or (), ran.rows, widths, rule)
             except MemoryError:
@@ -134,7 +144,7 @@ class Worker:
         """The gold's result; None, and an answer, where it is unusable."""
         ran = self._run(number, 0, engine, key[2], self._whole_budget)
         if ran.outcome is not None:
-            self._answers.append([number, 0, *self._refused(ran)])
+            self._answers.append([number, 0, *self._refused(ran, gold=True)])
             return None
         gold = Kept(ran)
         self._golds.keep(key, gold)
@@ -147,7 +157,7 @@ class Worker:
             ran = self._run(number, place, engine, sql, self._whole_budget)
             seconds = time.perf_counter() - begun
             self._tell()
-            self._desk.extend(_OWN_WORK_S)
+            self._desk.extend(_OWN_WORK_S, running=True)
             head = [number, place]
             tail = [seconds, ran.operations]
             try:
@@ -173,7 +183,7 @@ class Worker:
         begun = time.process_time()
         first = self._run(number, 0, engine, gold, self._whole_budget)
         seconds = time.process_time() - begun
-        refused = ["", ""] if first.outcome is None else self._refused(first)
+        refused = ["", ""] if first.outcome is None else self._refused(first, gold=True)
         self._answers.append([number, *refused, len(first.rows), seconds])
         if first.outcome is not None:
             return
@@ -193,7 +203,7 @@ class Worker:
         ran = self._run(number, 1, engine, sql, self._whole_budget)
         if ran.outcome is not None:
             return ran.outcome
-        self._desk.extend(_OWN_WORK_S)
+        self._desk.extend(_OWN_WORK_S, running=True)
         try:
             return compare(first.rows, ran.rows, (len(first.columns), len(ran.columns)), rule) or ""
         except MemoryError:
@@ -202,16 +212,25 @@ class Worker:
     def _run(self, task: int, place: int, engine: Engine, sql: str, budget: Budget) -> Ran:
         if time.monotonic() > self._told_at + _FLUSH_S:
             self._tell()
-        self._desk.begin(task, place, self._limits.patience_s)
-        return engine.run(sql, budget)
+        self._desk.begin(task, place, self._limits.patience_s, running=True)
+        ran = engine.run(sql, budget)
+        self._desk.end()
+        if ran.outcome is Outcome.INFRA and ran.detail == NO_MEMORY:
+            self._exhausted = True
+        return ran
 
-    def _refused(self, ran: Ran) -> list[Any]:
+    def _refused(self, ran: Ran, *, gold: bool = False) -> list[Any]:
         """The answer for a statement that did not run."""
-        if self._counts and ran.outcome is Outcome.TIMEOUT and ran.detail == "wall":
-            share = self._desk.busy().share(time.process_time())
-            if not self._alone or share < FULL_SHARE:
-                return [AGAIN, ran.detail]
-        return [ran.outcome, ran.detail]
+        by_clock = ran.outcome is Outcome.TIMEOUT and ran.detail == "wall"
+        return [AGAIN if by_clock and not self._clock_is_enough(gold) else ran.outcome, ran.detail]
+
+    def _clock_is_enough(self, gold: bool) -> bool:
+        """Only the clock stopped the statement that ran just now: does that say enough about it?"""
+        full_share = self._desk.busy().share(time.process_time()) >= FULL_SHARE
+        if self._counts:
+            return self._alone and full_share
+        # A gold costs all its candidates. On a server our processor time says nothing: it computes elsewhere.
+        return not gold and (full_share or not self._in_process)
 
     def _budget(self, operations: int) -> Budget:
         return Budget(self._limits.timeout_s, operations if self._counts else None)
@@ -221,16 +240,20 @@ class Worker:
         if engine := self._open.get(key):
             self._open.move_to_end(key)
             return engine
-        while len(self._open) >= _OPEN_DATABASES:
+        while len(self._open) >= self._most_open:
             self._open.popitem(last=False)[1].close()
         opener = self._engines.open_engine
         if backwards:
             opener = cast(BackwardsModule, self._engines).open_backwards
-        engine = self._open[key] = opener(url, self._limits, self._begin_anew)
+        engine = self._open[key] = opener(url, self._limits, self._alive)
         return engine
 
-    def _begin_anew(self) -> None:
-        self._desk.extend(self._limits.patience_s)
+    def _alive(self, running: bool) -> None:
+        self._desk.note_cpu()
+        patience_s = (
+            self._limits.patience_s if running else max(_OPENING_S, self._limits.patience_s)
+        )
+        self._desk.extend(patience_s, running=running)
 
     def _tell(self, *, done: bool = False) -> None:
         """Send the answers there are. From here on the parent has the time of one statement to be gone in."""

@@ -266,7 +266,12 @@ def _fingerprint(policy: Policy, rows: Sequence[Row], settings: Settings, seed: 
         for name, p in policy.model.named_parameters()
         if p.requires_grad
     }
-    return digest_json([weights, [asdict(row) for row in rows], asdict(settings), seed])
+    prefixes = {prefix: digest_json(prefix) for prefix in {row.prefix for row in rows}}
+    content = [
+        [row.example_id, prefixes[row.prefix], row.rest, row.gold, *map(asdict, row.rejected)]
+        for row in rows
+    ]
+    return digest_json([weights, content, asdict(settings), seed])
 
 
 class SelfPlayTrainer(Trainer):

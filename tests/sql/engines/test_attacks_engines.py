@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import yaml
 
 from exspin.records import Outcome
 from exspin.sql.execute import Executor, Job, Judgement, Limits
+from exspin.sql.process import WorkerProcess
 
 HERE = Path(__file__).parent
 LIMIT_S = 0.6
@@ -50,22 +50,32 @@ def test_an_attack_costs_one_outcome(
     guarded_by_kind: Callable[[str], Executor],
     request: pytest.FixtureRequest,
     eventually: Callable[[Callable[[], bool]], bool],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     stage = request.getfixturevalue(f"{kind}_stage")
     executor = guarded_by_kind(kind)
     before = stage.contents()
     executor.judge([Job(stage.database, GOLD, RIGHT)])  # a worker that is connected
-    begin = time.monotonic()
+    sent = []
+    send = WorkerProcess.send
+
+    def noted(worker: WorkerProcess, message: dict[str, Any]) -> None:
+        sent.append(message)
+        send(worker, message)
+
+    monkeypatch.setattr(WorkerProcess, "send", noted)
     first = executor.judge([Job(stage.database, GOLD, expanded(attack["sql"]))])
-    took = time.monotonic() - begin
+    tries = len(sent)
     after = executor.judge([Job(stage.database, GOLD, RIGHT)])
 
     assert first[0].outcome in attack["ends"], first
     assert after == [Judgement(Outcome.MATCH)]
     assert stage.contents() == before
     assert eventually(lambda: stage.sessions() == [])  # nothing goes on there
-    if first[0].outcome is not Outcome.INFRA:  # that is tried again
-        assert took < 1.5 * LIMIT_S + 0.5 + 1.5, "far past the limit"  # 1.5 s for a busy machine
+    # Each try ends when it is due, at the latest by the parent's kill; bench/availability.py takes the time. More than one
+    # is made of what failed by our side, and of what computes here and had no processor.
+    again = first[0].outcome is Outcome.INFRA or kind == "duckdb"
+    assert tries <= 1 + again
     if stage.folder is not None:
         assert len(list(stage.folder.iterdir())) == 1
 

@@ -132,34 +132,6 @@ def test_the_digest_tells_states_apart(
         write(stage, "UPDATE singer SET name = 'Ada' WHERE id = 1")
 
 
-@pytest.mark.parametrize("small", [True, False])
-def test_the_digest_of_large_tables_tells_states_apart(
-    server_stage: Stage,
-    eventually: Callable[[Callable[[], bool]], bool],
-    monkeypatch: pytest.MonkeyPatch,
-    small: bool,
-) -> None:
-    """By what the server counts; it may take it a second to have counted."""
-    if not small:
-        monkeypatch.setattr("exspin.sql.server_distinct.SMALL_BYTES", -1)
-
-    def digest() -> str:
-        with open_reader(server_stage.database) as reader:
-            return reader.digest()
-
-    before = digest()
-    write(server_stage, "CREATE TABLE grows (x INTEGER)")
-    try:
-        if server_stage.kind == "postgresql":
-            write(server_stage, f"GRANT SELECT ON grows TO {NAME}")
-        created = digest()
-        assert created != before
-        write(server_stage, "INSERT INTO grows VALUES (1)")
-        assert eventually(lambda: digest() != created)
-    finally:
-        write(server_stage, "DROP TABLE grows")
-
-
 def test_questions_find_values_of_every_engine(odd: Stage, tmp_path: Path) -> None:
     values = open_values(odd.database, tmp_path)
     (hint,) = values.find("Which concerts did “Ada” give?")

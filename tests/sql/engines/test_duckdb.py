@@ -79,6 +79,112 @@ def test_a_file_that_another_process_writes_to_is_infra(
     assert executor.judge([job]) == [Judgement(Outcome.MATCH)]
 
 
+def test_a_file_whose_name_is_a_word_of_an_error_is_judged_by_the_error(
+    tmp_path: Path, executor: Executor
+) -> None:
+    path = tmp_path / "IO Error: Could not set lock on file.duckdb"
+    path.write_bytes(b"<html>404</html>" * 400)
+    result = executor.run(Database("x", f"duckdb:///{path}"), NAMES)
+    assert (result.outcome, result.detail) == (Outcome.ERROR, "database")
+
+
+@pytest.mark.parametrize(
+    ("sql", "detail"),
+    [
+        ("SELECT 'configuration has been locked' FROM nosuch", "no_such_table"),
+        ('SELECT * FROM "read-only"', "no_such_table"),
+        ("SELECT nosuch, 'function with name x does not exist' FROM singer", "no_such_column"),
+        ("SELECT 'which is attached in read-only mode'::INT", "type"),
+    ],
+)
+def test_what_a_statement_quotes_is_not_what_the_engine_says(
+    duckdb_stage: Any, executor: Executor, sql: str, detail: str
+) -> None:
+    result = executor.run(duckdb_stage.database, sql)
+    assert (result.outcome, result.detail) == (Outcome.ERROR, detail)
+
+
+def opened(database: Database, told: list[bool] | None = None, **limits: Any) -> Any:
+    """The engine itself, in this process."""
+    from exspin.sql.engines import Limits
+    from exspin.sql.engines.duckdb import open_engine
+
+    alive = (lambda _: None) if told is None else told.append
+    return closing(open_engine(database.url, Limits(**limits), alive))
+
+
+def test_no_memory_to_open_a_file_says_nothing_of_the_statement(
+    duckdb_stage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from exspin.sql.engines import Budget
+
+    for error in (MemoryError(), duckdb.OutOfMemoryException("x"), RuntimeError("no new thread")):
+
+        def fail(*_: Any, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr("exspin.sql.engines.duckdb.open_read_only", fail)
+        with opened(duckdb_stage.database) as engine:
+            ran = engine.run("SELECT 1", Budget(1.0))
+            assert (ran.outcome, ran.detail) == (Outcome.INFRA, "memory")
+
+
+def test_a_statement_without_memory_leaves_none_taken(duckdb_stage: Any) -> None:
+    from exspin.sql.engines import Budget
+
+    told: list[bool] = []
+    with opened(duckdb_stage.database, told, memory_mb=64) as engine:
+        ran = engine.run("SELECT list(a.x) FROM many a, many b", Budget(20.0))
+        assert (ran.outcome, ran.detail) == (Outcome.TOO_LARGE, "memory")
+        assert engine._connection is None
+        assert len(engine.run(NAMES, Budget(1.0)).rows) == 3
+        assert len(engine.run(NAMES, Budget(1.0)).rows) == 3
+    assert told == [False, True, False, True]  # each opening, and then its statement
+
+
+def test_a_file_that_changes_while_it_is_opened_is_tried_again(
+    tmp_path: Path, executor: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the result of a gold would be kept for a file that it was not read from."""
+    from exspin.sql.engines import Budget
+    from exspin.sql.engines import duckdb as module
+
+    database = make(tmp_path / "a.duckdb", "Ada")
+    make(tmp_path / "b.duckdb", "Bo")
+    with opened(database) as engine:
+        engine.state()
+        (tmp_path / "b.duckdb").replace(tmp_path / "a.duckdb")
+        ran = engine.run(NAMES, Budget(1.0))
+        assert (ran.outcome, ran.detail) == (Outcome.INFRA, "changed")
+        assert engine.state() == module._state(tmp_path / "a.duckdb")
+        assert engine.run(NAMES, Budget(1.0)).rows == [("Bo",)]
+
+
+def test_an_interrupt_may_come_after_the_end(duckdb_stage: Any) -> None:
+    """It would end the watchdog's thread, and with it every later limit."""
+    from exspin.sql.engines.duckdb import _interrupt
+
+    with closing(duckdb.connect()) as connection:
+        cursor = connection.cursor()
+        cursor.close()
+        with pytest.raises(duckdb.Error):
+            cursor.interrupt()
+        _interrupt(cursor)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "parquet"])
+def test_no_file_is_a_table(
+    tmp_path: Path, duckdb_stage: Any, executor: Executor, suffix: str
+) -> None:
+    """`FROM 'x.csv'` is a file that is there and could be read: only the configuration keeps it away."""
+    path = tmp_path / f"made.{suffix}"
+    duckdb.connect().execute(f"COPY (SELECT 'Ada' AS name) TO '{path}'")
+    sql = f"SELECT name FROM '{path}'"
+    assert duckdb.connect().execute(sql).fetchall() == [("Ada",)]
+    result = executor.run(duckdb_stage.database, sql)
+    assert (result.outcome, result.detail) == (Outcome.DENIED, "configuration")
+
+
 @pytest.mark.parametrize("content", [None, b"", b"<html>404</html>", b"version https://git-lfs"])
 def test_what_is_no_database(tmp_path: Path, executor: Executor, content: bytes | None) -> None:
     path = tmp_path / "a.duckdb"
@@ -111,12 +217,23 @@ def test_the_configuration_is_locked(duckdb_stage: Any) -> None:
         ):
             with pytest.raises(duckdb.Error):
                 connection.execute(statement)
-        frame = {"x": numpy.array([1, 2, 3])}  # DuckDB would find it by its name
-        with pytest.raises(duckdb.CatalogException):
-            connection.execute("SELECT * FROM frame")
-        assert frame and connection.execute("SELECT current_setting('threads')").fetchall() == [
-            (1,)
-        ]
+        assert connection.execute("SELECT current_setting('threads')").fetchall() == [(1,)]
+
+
+def test_no_variable_of_this_program_is_a_table(duckdb_stage: Any) -> None:
+    """Even where files could be read: two settings keep them away, and each has to."""
+    from exspin.sql.engines.duckdb import _CONFIGURATION
+
+    frame = {"x": numpy.array([1, 2, 3])}  # DuckDB would find it by its name
+    path = duckdb_stage.database.url.removeprefix("duckdb:///")
+    with closing(duckdb.connect()) as connection:
+        assert len(connection.execute("SELECT * FROM frame").fetchall()) == 3
+    with (
+        closing(duckdb.connect(path, read_only=True, config=_CONFIGURATION)) as connection,
+        pytest.raises(duckdb.CatalogException),
+    ):
+        connection.execute("SELECT * FROM frame")
+    assert frame
 
 
 @pytest.mark.parametrize(
@@ -135,7 +252,7 @@ def test_only_one_select_is_executed(duckdb_stage: Any, sql: str) -> None:
     from exspin.sql.engines import Budget, Limits
     from exspin.sql.engines.duckdb import open_engine
 
-    with closing(open_engine(duckdb_stage.database.url, Limits(), lambda: None)) as engine:
+    with closing(open_engine(duckdb_stage.database.url, Limits(), lambda _: None)) as engine:
         ran = engine.run(sql, Budget(1.0))
     assert (ran.outcome, ran.detail) == (Outcome.DENIED, "statement")
 

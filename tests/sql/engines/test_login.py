@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exspin.errors import DatabaseError
@@ -20,6 +20,7 @@ from exspin.sql.engines.postgresql import DRIVER
 from exspin.sql.engines.postgresql import forbidden as forbidden_on_postgresql
 
 
+@settings(deadline=None)  # the first example imports what the rest uses
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20))
 def test_an_escaped_password_arrives(secret: str) -> None:
     login = parse_login(f"postgresql://ann:{quote(secret, safe='')}@host:5433/db", DRIVER)

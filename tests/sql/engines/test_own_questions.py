@@ -79,6 +79,43 @@ def test_score_and_audit(stage: Any, folder: Path, tmp_path: Path) -> None:
     assert [row["example_id"] for row in read_jsonl(quarantine)] == ["pairs/dev/3"]
 
 
+def test_an_audit_finds_the_same_on_every_engine(stage: Any, folder: Path, tmp_path: Path) -> None:
+    golds = {
+        "empty": "SELECT name FROM singer WHERE age > 99",
+        "tie": "SELECT name FROM concert ORDER BY year DESC LIMIT 1",
+        "no tie": "SELECT name FROM concert ORDER BY year DESC, id LIMIT 1",
+        "clock": "SELECT count(*) FROM concert WHERE CURRENT_TIMESTAMP > '2001-01-01'",
+        "write": "DELETE FROM singer",
+        "syntax": "SELECT FROM FROM singer",
+        "order": "SELECT name FROM concert ORDER BY year",
+        "tie!": "SELECT name FROM concert ORDER BY year DESC LIMIT 1",
+    }
+    lines = [
+        json.dumps({"db_id": "stage", "question": q, "query": sql}) for q, sql in golds.items()
+    ]
+    (folder / "test.jsonl").write_text("\n".join(lines))
+    arguments = ["--data", f"pairs:{folder}", "--split", "test", "-o", tmp_path / "audit"]
+    found = call(stage, "audit", *arguments, "--reasons", "failing,nondeterministic,ties,empty")
+
+    def rows(name: str) -> list[tuple[int, str]]:
+        return [(row["index"], row["detail"]) for row in found[name]]
+
+    assert rows("failing") == [(4, "denied"), (5, "syntax")]
+    assert rows("nondeterministic") == [(3, "clock")]
+    assert rows("ties") == [(1, "values"), (6, "order"), (7, "values")]
+    assert rows("empty") == [(0, "")]
+    assert [row["example_id"] for row in found["duplicates"]] == ["pairs/test/7"]
+    assert found["engines"] == [stage.kind]
+    assert ("in the other direction" in (tmp_path / "audit" / "audit.html").read_text()) == (
+        stage.kind == "sqlite"
+    )
+    marked = tmp_path / "audit" / "quarantine.jsonl"
+    (tmp_path / "p.sql").write_text("".join(f"{sql}\n" for sql in golds.values()))
+    spec = ["--data", f"pairs:{folder}", "--split", "test", "--predictions", tmp_path / "p.sql"]
+    scored = call(stage, "score", *spec, "--quarantine", marked)
+    assert (scored["n"], scored["scored"], scored["ex"]) == (8, 1, 1.0)
+
+
 def test_gold_in_a_file_is_scored_on_it(stage: Any, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "gold.sql").write_text("".join(f"{sql}\tstage\n" for _, sql in ASKED))
     (tmp_path / "p.sql").write_text("".join(f"{sql}\n" for _, sql in ASKED))
@@ -96,6 +133,57 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         place = tmp_path_factory.mktemp("cache")
         patch.setenv("XDG_CACHE_HOME", str(place))
         yield place
+
+
+def test_imported_exported_and_scored_again(stage: Any, folder: Path, tmp_path: Path) -> None:
+    """A copy of a file, the URL of a server; the password stands in neither folder."""
+    (tmp_path / "table.csv").write_text(
+        "question,query\n" + "".join(f'{q},"{sql}"\n' for q, sql in ASKED)
+    )
+    url = (folder / "databases.yaml").read_text().removeprefix("stage: ").strip()
+    made = call(stage, "data", "import", "--db", url, "--pairs", tmp_path / "table.csv", "-o", tmp_path / "made")  # fmt: skip
+    assert (made["questions"], set(made["splits"])) == (6, {"train", "dev", "test"})
+    data = ["--data", f"pairs:{tmp_path / 'made'}", "--split", "train,dev,test"]
+    written = call(stage, "data", "export", *data, "-o", tmp_path / "out")
+    server = stage.kind in ("postgresql", "mysql")
+    assert (written["databases"], len(written["servers"])) == (1, server)
+    for file in (path for name in ("made", "out") for path in (tmp_path / name).rglob("*.*")):
+        assert not shows_password(stage, file.read_bytes().decode("utf-8", "replace")), file
+    golds = [row for n in ("train", "dev", "test") for row in read_jsonl(tmp_path / "out" / f"{n}.jsonl")]  # fmt: skip
+    (tmp_path / "p.sql").write_text("".join(f"{row['query']}\n" for row in golds))
+    data = ["--data", f"pairs:{tmp_path / 'out'}", "--split", "train,dev,test"]
+    assert call(stage, "score", *data, "--predictions", tmp_path / "p.sql")["ex"] == 1.0
+
+
+@pytest.mark.parametrize("command", ["import", "audit", "score"])
+def test_a_login_that_may_write_is_refused_or_warned_of(
+    server_stage: Any,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+) -> None:
+    owner = {"postgresql": "postgres", "mysql": "root"}[server_stage.kind]
+    url = server_stage.url(owner, "")
+    (tmp_path / "databases.yaml").write_text(f"stage: {url}\n")
+    lines = [json.dumps({"db_id": "stage", "question": q, "query": sql}) for q, sql in ASKED]
+    (tmp_path / "test.jsonl").write_text("\n".join(lines))
+    (tmp_path / "p.sql").write_text("".join(f"{sql}\n" for _, sql in ASKED))
+    arguments = ["--data", f"pairs:{tmp_path}", "--split", "test"]
+    if command == "score":
+        arguments += ["--predictions", str(tmp_path / "p.sql")]
+    words = [command, *arguments]
+    if command == "import":
+        (tmp_path / "table.jsonl").write_text("\n".join(lines))
+        arguments = ["--db", url, "--pairs", str(tmp_path / "table.jsonl"), "-o", f"{tmp_path}/own"]
+        words = ["data", "import", *arguments]
+    refused = CliRunner().invoke(app, words)
+    assert refused.exit_code == 2, (refused.output, refused.exception)
+    assert f"the login {owner!r} may do more than read" in refused.stderr
+    assert "--allow-privileged" in refused.stderr and not (tmp_path / "own").exists()
+    monkeypatch.setattr("exspin.sql.engines.login._warned", set())  # of each it warns once
+    call(server_stage, *words, "--allow-privileged")
+    assert f"the login {owner!r} may do more than read" in caplog.text
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +222,7 @@ def test_a_model_learned_on_duckdb_answers_on_every_engine(
 def test_a_run_on_a_server_keeps_no_password(
     server_stage: Any, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And goes on with another password, but not when the tables are others."""
+    """And is not continued when the tables are others, or the rows."""
     pytest.importorskip("torch")
     (secret,) = passwords(server_stage.database.url)
     monkeypatch.setenv(PASSWORD, unquote(secret))
@@ -149,11 +237,17 @@ def test_a_run_on_a_server_keeps_no_password(
     written = [*(tmp_path / "run").rglob("*"), *cache.rglob("*")]
     for file in (path for path in written if path.is_file()):
         assert not shows_password(server_stage, file.read_bytes().decode("utf-8", "replace")), file
-    server_stage.admin("ALTER TABLE many ADD COLUMN later INTEGER")
-    try:
-        again = CliRunner().invoke(
-            app, ["run", str(SMALL), "-o", str(tmp_path / "run"), *arguments]
-        )
-    finally:
-        server_stage.admin("ALTER TABLE many DROP COLUMN later")
-    assert again.exit_code == 2 and "the data changed" in again.stderr, again.output
+    call(server_stage, "run", SMALL, "-o", tmp_path / "run", *arguments)  # nothing changed
+    for change, back in (
+        ("ALTER TABLE many ADD COLUMN later INTEGER", "ALTER TABLE many DROP COLUMN later"),
+        ("UPDATE singer SET age = 30 WHERE id = 2", "UPDATE singer SET age = 29 WHERE id = 2"),
+    ):
+        server_stage.admin(change)
+        try:
+            again = CliRunner().invoke(
+                app, ["run", str(SMALL), "-o", str(tmp_path / "run"), *arguments]
+            )
+        finally:
+            server_stage.admin(back)
+        assert again.exit_code == 2 and "the data changed" in again.stderr, again.output
+        assert not shows_password(server_stage, again.output)

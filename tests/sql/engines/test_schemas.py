@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -98,6 +99,12 @@ def test_everything_a_prompt_shows_is_read(zoo: Database) -> None:
     assert ForeignKey("animal", "zoo_id", "zoo", "id") in schema.foreign_keys
     assert tables["old"].view
     assert [(c.name, c.samples) for c in tables["old"].columns] == [("id", ()), ("opened", ())]
+
+
+def test_no_thread_is_left_when_it_is_read(zoo: Database) -> None:
+    before = threading.active_count()
+    read_schema(zoo)
+    assert threading.active_count() == before
 
 
 def test_values_are_as_many_as_asked_for(zoo: Database) -> None:

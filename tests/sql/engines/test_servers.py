@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ import pytest
 
 from exspin.errors import DatabaseError
 from exspin.records import Database, Outcome
-from exspin.sql.engines import Budget, Limits, login
+from exspin.sql.engines import Budget, Limits, Ran, login
+from exspin.sql.engines.login import Lost
+from exspin.sql.engines.server import ServerEngine, Session
+from exspin.sql.engines.watchdog import Watch, Watchdog
 from exspin.sql.execute import Executor, Job, Judgement
 from exspin.sql.schema import read_schema
 
@@ -36,7 +40,7 @@ def engine(server_stage: Any) -> Iterator[Any]:
     from importlib import import_module
 
     module = import_module(f"exspin.sql.engines.{server_stage.kind}")
-    engine = module.open_engine(server_stage.database.url, Limits(timeout_s=1.0), lambda: None)
+    engine = module.open_engine(server_stage.database.url, Limits(timeout_s=1.0), lambda _: None)
     yield engine
     engine.close()
 
@@ -91,12 +95,12 @@ def test_the_sql_that_is_printed_makes_a_login_that_is_accepted(
 
     reader = f"exspin_reader_{os.getpid()}"
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("postgresql", "mysql"):
+        for module in ("postgresql_rights", "mysql"):
             patch.setattr(f"exspin.sql.engines.{module}.READER", reader)
         where, connect = login_and_connect(server_stage.database)
         with closing(connect(where, parent_limits(False))) as connection:
             if server_stage.kind == "postgresql":
-                from exspin.sql.engines.postgresql import reader_sql
+                from exspin.sql.engines.postgresql_rights import reader_sql
 
                 steps = reader_sql(connection, where)
             else:
@@ -325,6 +329,114 @@ def test_too_many_connections_is_infra(server_stage: Any, executor: Executor) ->
         server_stage.admin(limit.format(user, {"postgresql": -1, "mysql": 0}[server_stage.kind]))
 
 
+class Deaf(Session):
+    """A connection to a server that takes it and then says nothing; where `hears`, it begins and never ends."""
+
+    def __init__(self, hears: bool = False) -> None:
+        self.hears = hears
+        self.gone = threading.Event()
+
+    def begin(self, budget: Budget) -> None:
+        if not self.hears:
+            assert self.gone.wait(30)
+            raise Lost("connection_lost")
+
+    def run(self, sql: str, limits: Limits) -> Ran:
+        assert self.gone.wait(30)
+        return Ran(outcome=Outcome.INFRA, detail="connection_lost")
+
+    def reset(self) -> None:
+        raise Lost("connection_lost")
+
+    def cancel(self) -> None: ...
+
+    def terminate(self) -> None: ...
+
+    def hang_up(self) -> None:
+        self.gone.set()
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("hears", "ends", "told"),
+    [
+        (False, (Outcome.INFRA, "no_answer"), [False, False]),
+        (True, (Outcome.TIMEOUT, "wall"), [False, False, True]),
+    ],
+)
+def test_a_server_that_does_not_begin_has_not_judged_the_statement(
+    hears: bool, ends: tuple[Outcome, str], told: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exspin.sql.engines.server._ANSWER_S", 0.2)
+    heard: list[bool] = []
+    limits = Limits(timeout_s=0.2)
+    engine = ServerEngine(limits, heard.append, lambda: Deaf(hears), lambda _: None)
+    with closing(engine):
+        ran = engine.run("SELECT 1", Budget(0.2))
+    assert (ran.outcome, ran.detail) == ends
+    assert heard == told  # the parent knows that no statement runs
+
+
+def test_a_backend_that_stopped_while_it_was_idle_is_left_alone(
+    postgresql_stage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from exspin.sql.engines.postgresql import open_engine
+
+    monkeypatch.setattr("exspin.sql.engines.server._ANSWER_S", 0.5)
+    with closing(
+        open_engine(postgresql_stage.database.url, Limits(timeout_s=20.0), lambda _: None)
+    ) as engine:
+        assert len(rows(engine, NAMES)) == 3
+        pid = engine._session._pid
+        name = Path(f"/proc/{pid}/comm")
+        if os.geteuid() != 0 or not name.exists() or "postgres" not in name.read_text():
+            pytest.skip("the server's processes are not ours to stop")
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            assert len(rows(engine, NAMES)) == 3
+            assert engine._session._pid != pid
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_a_server_that_takes_a_connection_and_says_nothing_is_infra(
+    server_stage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from importlib import import_module
+
+    module = import_module(f"exspin.sql.engines.{server_stage.kind}")
+    monkeypatch.setattr(module, "CONNECT_S", 1)
+    monkeypatch.setattr("exspin.sql.engines.server._PAUSES_S", ())
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = server_stage.database.url.rpartition("@")[2].partition("/")[0]
+        url = server_stage.database.url.replace(address, f"127.0.0.1:{silent.getsockname()[1]}")
+        with closing(module.open_engine(url, Limits(timeout_s=1.0), lambda _: None)) as engine:
+            ran = engine.run(NAMES, Budget(1.0))
+    assert (ran.outcome, ran.detail) == (Outcome.INFRA, "no_connection")
+
+
+@pytest.mark.parametrize("limit_s", [0.05, 1.0, 60.0])
+def test_the_steps_against_a_statement_are_due_before_the_parent_kills(limit_s: float) -> None:
+    """And the kill is due before the time that an attack may take."""
+    limits = Limits(timeout_s=limit_s)
+    due: list[float] = []
+
+    class Noted(Watchdog):
+        @contextmanager
+        def watching(self, steps: Any) -> Iterator[Watch]:
+            due[:] = [after for after, _ in steps]
+            yield Watch([])
+
+    session = Deaf(hears=True)
+    session.gone.set()
+    engine = ServerEngine(limits, lambda _: None, lambda: session, lambda _: None)
+    engine._watchdog = Noted()
+    engine.run("SELECT 1", Budget(limit_s))
+    assert len(due) == 3
+    assert limit_s < due[0] < due[1] < due[2] < limits.patience_s < 1.5 * limit_s + 0.5
+
+
 # --- what a statement leaves behind -----------------------------------------------------------------------------------
 
 
@@ -346,7 +458,7 @@ def test_nothing_of_a_postgresql_session_is_left(
     from exspin.sql.engines.postgresql import open_engine
 
     with closing(
-        open_engine(postgresql_stage.database.url, Limits(timeout_s=1.0), lambda: None)
+        open_engine(postgresql_stage.database.url, Limits(timeout_s=1.0), lambda _: None)
     ) as engine:
         session = engine._connect()
         engine._session = session
@@ -370,7 +482,7 @@ def test_nothing_of_a_mysql_session_is_left(
     from exspin.sql.engines.mysql import open_engine
 
     with closing(
-        open_engine(mysql_stage.database.url, Limits(timeout_s=1.0), lambda: None)
+        open_engine(mysql_stage.database.url, Limits(timeout_s=1.0), lambda _: None)
     ) as engine:
         session = engine._connect()
         engine._session = session
@@ -384,7 +496,7 @@ def test_locks_end_with_their_statement(mysql_stage: Any, monkeypatch: pytest.Mo
     from exspin.sql.engines.mysql import open_engine
 
     with closing(
-        open_engine(mysql_stage.database.url, Limits(timeout_s=1.0), lambda: None)
+        open_engine(mysql_stage.database.url, Limits(timeout_s=1.0), lambda _: None)
     ) as engine:
         assert rows(engine, "SELECT GET_LOCK('exspin', 0)") == [(1,)]
         assert rows(engine, "SELECT IS_FREE_LOCK('exspin')") == [(1,)]
@@ -400,7 +512,7 @@ def test_nothing_runs_on_when_the_limit_of_the_server_is_off(
     from exspin.sql.engines.postgresql import open_engine
 
     limits = Limits(timeout_s=0.5)
-    with closing(open_engine(postgresql_stage.database.url, limits, lambda: None)) as engine:
+    with closing(open_engine(postgresql_stage.database.url, limits, lambda _: None)) as engine:
         for sql in ("SELECT limits_off(), pg_sleep(1000)", "SELECT limits_off(), stubborn()"):
             begin = time.monotonic()
             ran = engine.run(sql, Budget(0.5))

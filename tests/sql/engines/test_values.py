@@ -31,12 +31,26 @@ def test_no_step_is_taken_after_the_end() -> None:
     assert taken == [] and not first.acted and second.acted
 
 
+def test_no_thread_is_left_when_it_is_closed() -> None:
+    watchdog, before, taken = Watchdog(), threading.active_count(), threading.Event()
+    watchdog.close()  # there is none yet
+    for _ in range(3):
+        with watchdog.watching([(30.0, lambda: None)]):
+            assert threading.active_count() == before + 1
+        watchdog.close()
+        assert threading.active_count() == before
+    with watchdog.watching([(0.01, taken.set)]):
+        assert taken.wait(10)
+    watchdog.close()
+
+
 def test_one_thread_serves_all() -> None:
     watchdog, before = Watchdog(), threading.active_count()
     for _ in range(50):
         with watchdog.watching([(30.0, lambda: None)]):
             pass
     assert threading.active_count() == before + 1
+    watchdog.close()
 
 
 @pytest.mark.parametrize(

@@ -28,12 +28,17 @@ from typing import Any, Protocol, cast
 from exspin.records import Outcome
 
 COUNTS_OPERATIONS = frozenset({"sqlite"})  # kinds whose limit does not depend on the clock
+IN_PROCESS = frozenset({"sqlite", "duckdb"})  # kinds that compute in the worker process itself
+SHARES_MEMORY = frozenset(
+    {"duckdb"}
+)  # kinds of which an open database holds on to the worker's memory
 OPENS_BACKWARDS = frozenset({"sqlite"})  # kinds whose module also has `open_backwards`
 
 FULL_SHARE = 0.8  # of a processor: with less, the clock says little about a statement
 AGAIN = (
     "again"  # a worker's word, in place of an outcome, for a statement that only the clock stopped
 )
+NO_MEMORY = "memory"  # the detail of an `infra` that a new worker process would not meet
 OPERATIONS_FLOOR = 100_000_000  # about a second; the slowest right answer to Spider takes 220,000
 _OPERATIONS_PER_SECOND = 50_000_000  # of the time limit; half of what a machine of 2024 does
 
@@ -144,10 +149,12 @@ class EngineModule(Protocol):
         """Limit this process, once, before anything is opened."""
         ...
 
-    def open_engine(self, url: str, limits: Limits, alive: Callable[[], None]) -> Engine:
+    def open_engine(self, url: str, limits: Limits, alive: Callable[[bool], None]) -> Engine:
         """An engine for the database at `url`, a `records.Database.url` of this kind.
 
-        `alive` is called where a statement begins anew with all its time before it: the parent's patience starts again.
+        `alive` is for what has to be done before a statement can begin, as connecting. `alive(False)` says that such
+        work begins: no statement runs, so none will be blamed. `alive(True)` says that the statement begins now, or
+        anew, with all its time before it. Without a word a statement begins when `Engine.run` is called.
         """
         ...
 
@@ -155,7 +162,7 @@ class EngineModule(Protocol):
 class BackwardsModule(EngineModule, Protocol):
     """What the module of an engine offers that can show rows that nothing orders in another order."""
 
-    def open_backwards(self, url: str, limits: Limits, alive: Callable[[], None]) -> Engine:
+    def open_backwards(self, url: str, limits: Limits, alive: Callable[[bool], None]) -> Engine:
         """As `open_engine`; rows that nothing orders come in the other direction."""
         ...
 

@@ -12,13 +12,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from exspin.errors import MissingExtra
 from exspin.records import Outcome
-from exspin.sql.engines import Budget, ErrorKind, Limits, Ran
+from exspin.sql.engines import NO_MEMORY, Budget, ErrorKind, Limits, Ran
 from exspin.sql.engines.confine import limit_process
 from exspin.sql.engines.values import plain_rows, row_bytes
 from exspin.sql.engines.watchdog import Watchdog
@@ -65,6 +67,12 @@ _MESSAGES = (
     (r"could not choose a best candidate|explicit type cast|cannot compare|cannot combine", ErrorKind.TYPE),
     (r"cannot mix values|cannot be cast|could not convert|overflow|out of range|malformed json", ErrorKind.TYPE),
 )  # fmt: skip
+_FORBIDDEN = re.compile(
+    r"^invalid input error: (?:cannot execute statement of type|.*configuration has been locked$)"
+    r"|disabled (?:through|by) configuration$"
+)
+_WRITTEN_TO = "IO Error: Could not set lock on file"  # by another process
+_QUOTED_STATEMENT = "\n\nLINE "  # with which a message may end
 _KINDS = [(re.compile(pattern, re.DOTALL), kind) for pattern, kind in _MESSAGES]
 
 
@@ -76,9 +84,9 @@ def confine(limits: Limits) -> None:
     limit_process(data_mb=limits.memory_mb, file_bytes=0, open_files=64)
 
 
-def open_engine(url: str, limits: Limits, alive: Callable[[], None]) -> DuckDB:
+def open_engine(url: str, limits: Limits, alive: Callable[[bool], None]) -> DuckDB:
     """The file behind `duckdb:///PATH`. Nothing is opened before the first statement."""
-    return DuckDB(file_of(url), limits)
+    return DuckDB(file_of(url), limits, alive)
 
 
 def open_read_only(path: Path, memory_mb: int) -> duckdb.DuckDBPyConnection:
@@ -98,54 +106,75 @@ def open_read_only(path: Path, memory_mb: int) -> duckdb.DuckDBPyConnection:
 class DuckDB:
     """One database file, kept open until it changes."""
 
-    def __init__(self, path: Path, limits: Limits) -> None:
+    def __init__(self, path: Path, limits: Limits, alive: Callable[[bool], None]) -> None:
         self._path = path
         self._limits = limits
+        self._alive = alive
         self._state = _state(path)
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._watchdog = Watchdog()
 
-    def state(self) -> tuple[tuple[int, int, int] | None, ...]:
+    def state(self) -> tuple[tuple[int, int, int, int] | None, ...]:
         """The file as it is now; a connection to an earlier one is closed."""
         state = _state(self._path)
         if state != self._state:
-            self.close()
+            self._drop()
             self._state = state
         return state
 
     def close(self) -> None:
+        self._drop()
+        self._watchdog.close()
+
+    def _drop(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
     def run(self, sql: str, budget: Budget) -> Ran:
         """Execute a statement; whatever goes wrong is in the answer."""
-        try:
-            if self._connection is None:
-                self._connection = open_read_only(self._path, self._limits.memory_mb // 2)
-        except duckdb.Error as error:
-            busy = "lock" in str(error).lower()  # another process writes to the file
-            return (
-                Ran(outcome=Outcome.INFRA, detail="locked")
-                if busy
-                else Ran(outcome=Outcome.ERROR, detail=ErrorKind.DATABASE)
-            )
+        if self._connection is None and (failed := self._open()):
+            return failed
+        assert self._connection is not None
         try:
             return self._fetch(self._connection, sql, budget)
-        except MemoryError:
+        except (MemoryError, duckdb.OutOfMemoryException):
+            self._drop()  # or it keeps the memory that the next statement needs
             return Ran(outcome=Outcome.TOO_LARGE, detail="memory")
         except (duckdb.InternalException, duckdb.FatalException):
-            self.close()  # it refuses all further work
+            self._drop()  # it refuses all further work
             return Ran(outcome=Outcome.ERROR, detail=ErrorKind.OTHER)
         except duckdb.Error as error:
             return _refusal(error)
         except (UnicodeError, ValueError, OverflowError):
             return Ran(outcome=Outcome.ERROR, detail=ErrorKind.TYPE)
 
+    def _open(self) -> Ran | None:
+        """Connect to the file; what went wrong where that fails."""
+        self._alive(False)
+        try:
+            self._watchdog.start()
+            self._connection = open_read_only(self._path, self._limits.memory_mb // 2)
+        except (MemoryError, RuntimeError, duckdb.OutOfMemoryException):  # no memory for a thread
+            return Ran(outcome=Outcome.INFRA, detail=NO_MEMORY)
+        except duckdb.Error as error:
+            # Only its beginning, since a message names files, and a file may be called anything.
+            if str(error).startswith(_WRITTEN_TO):
+                return Ran(outcome=Outcome.INFRA, detail="locked")
+            return Ran(outcome=Outcome.ERROR, detail=ErrorKind.DATABASE)
+        if _state(self._path) != self._state:
+            self._drop()  # gold results are kept under the state that we were asked for
+            return Ran(outcome=Outcome.INFRA, detail="changed")
+        self._alive(True)
+        return None
+
     def _fetch(self, connection: duckdb.DuckDBPyConnection, sql: str, budget: Budget) -> Ran:
         cursor = connection.cursor()
         try:
-            with self._watchdog.watching([(budget.timeout_s, cursor.interrupt)]) as watch:
+            stop = partial(_interrupt, cursor)
+            # Twice: DuckDB forgets an interrupt that comes just before it begins.
+            steps = [(budget.timeout_s, stop), (1.2 * budget.timeout_s, stop)]
+            with self._watchdog.watching(steps) as watch:
                 statements = cursor.extract_statements(sql)
                 if len(statements) != 1 or statements[0].type is not duckdb.StatementType.SELECT:
                     return Ran(outcome=Outcome.DENIED, detail="statement")
@@ -167,15 +196,16 @@ class DuckDB:
             cursor.close()
 
 
+def _interrupt(cursor: duckdb.DuckDBPyConnection) -> None:
+    with suppress(duckdb.Error):  # it was closed just now
+        cursor.interrupt()
+
+
 def _refusal(error: duckdb.Error) -> Ran:
-    message = str(error).lower()
+    message = str(error).partition(_QUOTED_STATEMENT)[0].lower()
     if isinstance(error, duckdb.InterruptException):
         return Ran(outcome=Outcome.TIMEOUT, detail="wall")
-    if isinstance(error, duckdb.OutOfMemoryException):
-        return Ran(outcome=Outcome.TOO_LARGE, detail="memory")
-    if isinstance(error, duckdb.PermissionException) or "read-only" in message:
-        return Ran(outcome=Outcome.DENIED, detail="configuration")
-    if "configuration has been locked" in message or "disabled through configuration" in message:
+    if isinstance(error, duckdb.PermissionException) or _FORBIDDEN.search(message):
         return Ran(outcome=Outcome.DENIED, detail="configuration")
     for pattern, kind in _KINDS:
         if pattern.search(message):
@@ -195,13 +225,13 @@ def _refusal(error: duckdb.Error) -> Ran:
     return Ran(outcome=Outcome.ERROR, detail=ErrorKind.OTHER)
 
 
-def _state(path: Path) -> tuple[tuple[int, int, int] | None, ...]:
+def _state(path: Path) -> tuple[tuple[int, int, int, int] | None, ...]:
     return tuple(_stat(name) for name in (str(path), f"{path}{_LOG}"))
 
 
-def _stat(name: str) -> tuple[int, int, int] | None:
+def _stat(name: str) -> tuple[int, int, int, int] | None:
     try:
         status = os.stat(name)
     except OSError:  # what is wrong with a file is for DuckDB to say
         return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

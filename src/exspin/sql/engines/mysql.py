@@ -115,7 +115,7 @@ def confine(limits: Limits) -> None:
     limit_process(memory_mb=limits.memory_mb, file_bytes=0, open_files=64)
 
 
-def open_engine(url: str, limits: Limits, alive: Callable[[], None]) -> ServerEngine:
+def open_engine(url: str, limits: Limits, alive: Callable[[bool], None]) -> ServerEngine:
     """The database behind `mysql://…`."""
     login = parse_login(url, DRIVER)
 
@@ -139,6 +139,7 @@ def connect(login: Login, limits: Limits) -> pymysql.Connection[Any]:
             if why := more_than_reading(connection):
                 refuse_or_warn(login, why, reader_sql(login), allowed=limits.allow_privileged)
             begin_session(connection, limits.timeout_s)
+            _wait_at_most(connection, limits.timeout_s + CONNECT_S)
         except BaseException:
             connection.close()
             raise
@@ -155,6 +156,7 @@ def _connected(login: Login, timeout_s: int) -> pymysql.Connection[Any]:
         "charset": "utf8mb4",
         **login.arguments,
         "connect_timeout": timeout_s,
+        "read_timeout": timeout_s,  # the server may take the connection and then say nothing
         "local_infile": False,
         "init_command": None,
         "autocommit": True,
@@ -173,6 +175,11 @@ def _connected(login: Login, timeout_s: int) -> pymysql.Connection[Any]:
         raise login.refused(error) from None
     except (ValueError, TypeError, RuntimeError, OSError) as error:
         raise login.refused(error) from None
+
+
+def _wait_at_most(connection: pymysql.Connection[Any], wait_s: float | None) -> None:
+    """How long an answer of the server is waited for; None: for ever."""
+    cast(Any, connection)._read_timeout = wait_s
 
 
 def begin_session(connection: pymysql.Connection[Any], timeout_s: float) -> None:
@@ -251,20 +258,23 @@ class MySQLSession(Session):
         self._connection = cast(
             Any, connection
         )  # its stubs know neither the socket nor the protocol
+        _wait_at_most(connection, None)  # the watchdog looks at the clock
         self._login = login
         self._limit_s = limits.timeout_s  # of the session as it is now
         self._usual_s = limits.timeout_s
         self._id: int = self._connection.thread_id()
         self._spent = False
 
-    def run(self, sql: str, budget: Budget, limits: Limits) -> Ran:
+    def begin(self, budget: Budget) -> None:
         try:
             if budget.timeout_s != self._limit_s:
                 begin_session(self._connection, budget.timeout_s)
                 self._limit_s = budget.timeout_s
             _execute(self._connection, "START TRANSACTION READ ONLY")
-        except pymysql.Error as error:
+        except (pymysql.Error, OSError) as error:
             raise Lost("connection_lost") from error
+
+    def run(self, sql: str, limits: Limits) -> Ran:
         try:
             return self._fetch(sql, limits)
         except MemoryError:

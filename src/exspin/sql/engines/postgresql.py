@@ -25,25 +25,25 @@ from exspin.sql.engines import Budget, ErrorKind, Limits, Ran
 from exspin.sql.engines.confine import limit_process
 from exspin.sql.engines.login import (
     CONNECT_S,
-    READER,
     Login,
     Lost,
     alone,
     parse_login,
     refuse_or_warn,
 )
-from exspin.sql.engines.server import ServerEngine, Session, shut_down
+from exspin.sql.engines.server import ServerEngine, Session, hung_up_after, shut_down
 from exspin.sql.engines.values import plain_rows, row_bytes
 
 if find_spec("psycopg") is None:
     raise MissingExtra("PostgreSQL", "psycopg", "server")
 
 import psycopg
-from psycopg import sql as composing
 from psycopg.adapt import AdaptersMap, Loader, Transformer
 from psycopg.postgres import types as known_types
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
+
+from exspin.sql.engines.postgresql_rights import more_than_reading, reader_sql  # isort: skip  (needs the driver)
 
 DRIVER = "postgresql+psycopg"
 _CHUNK_ROWS = 256
@@ -112,12 +112,14 @@ def confine(limits: Limits) -> None:
     limit_process(memory_mb=limits.memory_mb, file_bytes=0, open_files=64)
 
 
-def open_engine(url: str, limits: Limits, alive: Callable[[], None]) -> ServerEngine:
+def open_engine(url: str, limits: Limits, alive: Callable[[bool], None]) -> ServerEngine:
     """The database behind `postgresql://…`."""
     login = parse_login(url, DRIVER)
 
     def log_in() -> Session:
-        return PostgreSQLSession(connect(login, limits, adapters=_adapters()), login)
+        return PostgreSQLSession(
+            connect(login, limits, adapters=_adapters()), login, limits.timeout_s
+        )
 
     return ServerEngine(limits, alive, log_in, forbidden)
 
@@ -164,9 +166,10 @@ def _connected(
             raise login.refused(error) from None
         break
     try:
-        if why := more_than_reading(connection):
-            cure = reader_sql(connection, login)
-            refuse_or_warn(login, why, cure, allowed=limits.allow_privileged)
+        with hung_up_after(CONNECT_S, lambda: _hang_up(connection)):
+            if why := more_than_reading(connection):
+                cure = reader_sql(connection, login)
+                refuse_or_warn(login, why, cure, allowed=limits.allow_privileged)
     except psycopg.Error as error:
         connection.close()
         raise Lost(f"connection_lost: {login.tell(error)}") from None
@@ -201,63 +204,12 @@ def _why(message: str) -> str:
     return "too_many_connections" if crowded else "no_connection"
 
 
-# Roles that the login may act as count as the login itself, whether it inherits their rights or not.
-_ROLES = "FROM pg_catalog.pg_roles r WHERE pg_catalog.pg_has_role(session_user, r.oid, 'MEMBER')"
-_MIGHTY = f"""SELECT r.rolname {_ROLES} AND (r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication OR r.rolbypassrls
-    OR r.rolname IN ('pg_write_all_data', 'pg_write_server_files', 'pg_read_server_files', 'pg_execute_server_program',
-    'pg_signal_backend', 'pg_checkpoint', 'pg_maintain', 'pg_create_subscription')) ORDER BY r.rolname LIMIT 3"""
-_WRITABLE = f"""SELECT DISTINCT pg_catalog.format('%I.%I', n.nspname, c.relname) AS name
-    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace, (SELECT r.oid {_ROLES}) me
-    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-    AND (pg_catalog.has_table_privilege(me.oid, c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE')
-    OR pg_catalog.has_any_column_privilege(me.oid, c.oid, 'INSERT, UPDATE')) ORDER BY name LIMIT 3"""
-_CREATING = f"""SELECT DISTINCT n.nspname FROM pg_catalog.pg_namespace n, (SELECT r.oid {_ROLES}) me
-    WHERE n.nspname !~ '^pg_' AND pg_catalog.has_schema_privilege(me.oid, n.oid, 'CREATE') ORDER BY n.nspname LIMIT 3"""
-_MAKING = f"""SELECT bool_or(pg_catalog.has_database_privilege(me.oid, pg_catalog.current_database(), 'CREATE'))
-    FROM (SELECT r.oid {_ROLES}) me"""
-
-
-def more_than_reading(connection: psycopg.Connection[Any]) -> list[str]:
-    """What the login may do beside reading, in words; nothing for a proper reader."""
-    if connection.execute("SELECT pg_catalog.current_setting('is_superuser')").fetchone() == (
-        "on",
-    ):
-        return ["it is a superuser"]
-    why = []
-    for query, words in (
-        (_MIGHTY, "it has the rights of the role"),
-        (_WRITABLE, "it may change"),
-        (_CREATING, "it may create tables in the schema"),
-    ):
-        names = [row[0] for row in connection.execute(query)]
-        if names:
-            why.append(f"{words} {', '.join(names)}")
-    if connection.execute(_MAKING).fetchone() in ((True,), (1,)):
-        why.append("it may create schemas")
-    return why
-
-
-def reader_sql(connection: psycopg.Connection[Any], login: Login) -> list[str]:
-    """The statements, for a superuser to run, that make a role which can only read this database."""
-    row = connection.execute("SELECT pg_catalog.current_schema()").fetchone()
-    schema, role = (row[0] if row and row[0] else "public"), composing.Identifier(READER)
-    names = {
-        "role": role,
-        "database": composing.Identifier(login.database),
-        "schema": composing.Identifier(schema),
-    }
-    return [
-        composing.SQL(text).format(**names).as_string(None)
-        for text in (
-            "CREATE ROLE {role} LOGIN PASSWORD 'choose one';",
-            "ALTER ROLE {role} SET default_transaction_read_only = on;",
-            "ALTER ROLE {role} SET temp_file_limit = '1GB';",
-            "GRANT CONNECT ON DATABASE {database} TO {role};",
-            "GRANT USAGE ON SCHEMA {schema} TO {role};",
-            "GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role};",
-            "REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC;",
-        )
-    ]
+def _hang_up(connection: psycopg.Connection[Any]) -> None:
+    try:
+        descriptor = os.dup(connection.pgconn.socket)
+    except (psycopg.Error, OSError):
+        return  # it is closed already
+    shut_down(descriptor)
 
 
 class _NoRows(Exception):
@@ -267,19 +219,22 @@ class _NoRows(Exception):
 class PostgreSQLSession(Session):
     """One connection to a server."""
 
-    def __init__(self, connection: psycopg.Connection[Any], login: Login) -> None:
+    def __init__(self, connection: psycopg.Connection[Any], login: Login, usual_s: float) -> None:
         self._connection = connection
         self._login = login
+        self._usual_s = usual_s  # the time limit of the session
         self._pid = connection.info.backend_pid
 
-    def run(self, sql: str, budget: Budget, limits: Limits) -> Ran:
+    def begin(self, budget: Budget) -> None:
         begin = "BEGIN READ ONLY"
-        if budget.timeout_s != limits.timeout_s:
+        if budget.timeout_s != self._usual_s:
             begin += f"; SET LOCAL statement_timeout = {round(budget.timeout_s * 1000)}"
         try:
             self._connection.execute(begin)
         except psycopg.Error as error:
             raise Lost("connection_lost") from error
+
+    def run(self, sql: str, limits: Limits) -> Ran:
         try:
             return self._fetch(sql, limits)
         except MemoryError:
@@ -408,11 +363,7 @@ class PostgreSQLSession(Session):
             return  # no connection left for us; the next step needs none
 
     def hang_up(self) -> None:
-        try:
-            descriptor = os.dup(self._connection.pgconn.socket)
-        except (psycopg.Error, OSError):
-            return  # it is closed already
-        shut_down(descriptor)
+        _hang_up(self._connection)
 
     def close(self) -> None:
         self._connection.close()

@@ -9,25 +9,32 @@ process. A connection that the watchdog touched, or whose reset failed, is not u
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from exspin.records import Outcome
 from exspin.sql.engines import Budget, Limits, Ran
-from exspin.sql.engines.login import CONNECT_S, Lost
+from exspin.sql.engines.login import Lost
 from exspin.sql.engines.watchdog import Watchdog
 
 _PAUSES_S = (0.1, 0.4)  # before a further attempt to connect
+_ANSWER_S = 5.0  # a server that does not even begin a transaction in this time is not well
 _EARLY = 0.9  # of the time limit: what was stopped before, another session stopped
 
 
 class Session(ABC):
-    """One connection. `run` and `reset` are called from one thread, the other three from the watchdog's."""
+    """One connection. `begin`, `run` and `reset` are called from one thread, the other three from the watchdog's."""
 
     @abstractmethod
-    def run(self, sql: str, budget: Budget, limits: Limits) -> Ran:
-        """Execute one statement. Raises `Lost` where the connection is gone before the statement began."""
+    def begin(self, budget: Budget) -> None:
+        """Begin a read-only transaction. Raises `Lost` where the connection is gone."""
+
+    @abstractmethod
+    def run(self, sql: str, limits: Limits) -> Ran:
+        """Execute one statement in it; whatever goes wrong is in the answer."""
 
     @abstractmethod
     def reset(self) -> None:
@@ -55,7 +62,7 @@ class ServerEngine:
     def __init__(
         self,
         limits: Limits,
-        alive: Callable[[], None],
+        alive: Callable[[bool], None],
         log_in: Callable[[], Session],
         forbidden: Callable[[str], str | None],
     ) -> None:
@@ -71,6 +78,10 @@ class ServerEngine:
         return None
 
     def close(self) -> None:
+        self._drop()
+        self._watchdog.close()
+
+    def _drop(self) -> None:
         if self._session is not None:
             self._session.close()
             self._session = None
@@ -79,18 +90,36 @@ class ServerEngine:
         """Execute a statement; whatever goes wrong is in the answer, but for a login that the user has to mend."""
         if rule := self._forbidden(sql):
             return Ran(outcome=Outcome.DENIED, detail=rule)
+        self._alive(False)
         try:
-            if self._session is not None:
-                try:
-                    return self._guarded(self._session, sql, budget)
-                except Lost:  # while it was idle
-                    self.close()
-            self._session = self._connect()
-            self._alive()
+            self._begin(budget)
+            assert self._session is not None
             return self._guarded(self._session, sql, budget)
         except Lost as lost:
-            self.close()
+            self._drop()
             return Ran(outcome=Outcome.INFRA, detail=lost.detail)
+
+    def _begin(self, budget: Budget) -> None:
+        """Begin a transaction, on a new connection where the old one is gone."""
+        if self._session is not None:
+            try:
+                return self._begin_on(self._session, budget)
+            except Lost:  # while it was idle
+                self._drop()
+        self._session = self._connect()
+        self._begin_on(self._session, budget)
+
+    def _begin_on(self, session: Session, budget: Budget) -> None:
+        lost = None
+        with self._watchdog.watching([(_ANSWER_S, session.hang_up)]) as watch:
+            try:
+                session.begin(budget)
+            except Lost as error:
+                lost = error
+        if watch.acted:
+            raise Lost("no_answer")
+        if lost:
+            raise lost
 
     def _guarded(self, session: Session, sql: str, budget: Budget) -> Ran:
         limit = budget.timeout_s
@@ -99,19 +128,15 @@ class ServerEngine:
             (1.15 * limit + 0.20, session.terminate),
             (1.25 * limit + 0.30, session.hang_up),
         ]
+        self._alive(True)
         begin = time.monotonic()
-        try:
-            with self._watchdog.watching(steps) as watch:
-                ran = session.run(sql, budget, self._limits)
-                # MySQL gives the rows so far, or a value, for some statements that it stopped.
-                late = time.monotonic() - begin >= limit
-                usable = ran.outcome is not Outcome.INFRA and _reset(session)
-        except Lost:
-            if not watch.acted:
-                raise
-            usable, late, ran = False, True, Ran(outcome=Outcome.TIMEOUT, detail="wall")
+        with self._watchdog.watching(steps) as watch:
+            ran = session.run(sql, self._limits)
+            # MySQL gives the rows so far, or a value, for some statements that it stopped.
+            late = time.monotonic() - begin >= limit
+            usable = ran.outcome is not Outcome.INFRA and _reset(session)
         if watch.acted or not usable:
-            self.close()
+            self._drop()
         if late and ran.outcome is not Outcome.TOO_LARGE:
             return Ran(outcome=Outcome.TIMEOUT, detail="wall")
         early = time.monotonic() - begin < _EARLY * limit
@@ -121,13 +146,10 @@ class ServerEngine:
 
     def _connect(self) -> Session:
         """A new session; tries again where the server is busy or away. The parent is told that we are alive."""
-        beats = [(0.3 * self._limits.timeout_s * n, self._alive) for n in range(1, 1000)]
-        beats = [beat for beat in beats if beat[0] < CONNECT_S + 1]
         for pause in (*_PAUSES_S, None):
-            self._alive()
+            self._alive(False)
             try:
-                with self._watchdog.watching(beats):
-                    return self._log_in()
+                return self._log_in()
             except Lost:
                 if pause is None:
                     raise
@@ -142,6 +164,18 @@ def _reset(session: Session) -> bool:
     except Lost:
         return False
     return True
+
+
+@contextmanager
+def hung_up_after(seconds: float, hang_up: Callable[[], None]) -> Iterator[None]:
+    """Hang up on a server that takes longer to say what is asked in this block."""
+    timer = threading.Timer(seconds, hang_up)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
 
 
 def shut_down(descriptor: int) -> None:

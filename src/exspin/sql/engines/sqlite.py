@@ -100,12 +100,12 @@ def confine(limits: Limits) -> None:
     connection.close()
 
 
-def open_engine(url: str, limits: Limits, alive: Callable[[], None]) -> SQLite:
+def open_engine(url: str, limits: Limits, alive: Callable[[bool], None]) -> SQLite:
     """The file behind `sqlite:///PATH`. Nothing is opened before the first statement."""
     return SQLite(str(file_of(url)), limits, alive)
 
 
-def open_backwards(url: str, limits: Limits, alive: Callable[[], None]) -> SQLite:
+def open_backwards(url: str, limits: Limits, alive: Callable[[bool], None]) -> SQLite:
     """The same file, where rows that nothing orders come in the other direction."""
     return SQLite(str(file_of(url)), limits, alive, backwards=True)
 
@@ -117,7 +117,7 @@ class SQLite:
         self,
         path: str,
         limits: Limits,
-        alive: Callable[[], None] = lambda: None,
+        alive: Callable[[bool], None] = lambda _: None,
         *,
         backwards: bool = False,
     ) -> None:
@@ -146,7 +146,11 @@ class SQLite:
         """Execute a statement; whatever goes wrong is in the answer."""
         self._begin(budget)
         try:
-            connection = self._connection = self._connection or self._open()
+            connection = self._connection
+            if connection is None:
+                self._alive(False)
+                connection = self._connection = self._open()
+                self._begin_anew(budget)
             try:
                 return self._fetch(connection, sql)
             except sqlite3.OperationalError as error:
@@ -156,8 +160,7 @@ class SQLite:
                     _tolerant_text  # some databases hold text that is not UTF-8
                 )
                 # With all its limits anew, or the outcome would depend on what ran on this connection before.
-                self._begin(budget)
-                self._alive()
+                self._begin_anew(budget)
                 return self._fetch(connection, sql)
         except MemoryError:
             return Ran(outcome=Outcome.TOO_LARGE, detail="memory")
@@ -170,6 +173,10 @@ class SQLite:
         self._ticks_allowed = (
             1 << 62 if budget.operations is None else -(-budget.operations // _TICK)
         )
+
+    def _begin_anew(self, budget: Budget) -> None:
+        self._begin(budget)
+        self._alive(True)
 
     def _tick(self) -> bool:
         """Called by SQLite every so many instructions; true stops the statement."""
@@ -245,7 +252,7 @@ class Source:
     """A database file as it was at one moment. A file that changed, or got a log beside it, is another source."""
 
     path: str
-    state: tuple[tuple[int, int, int] | None, ...]
+    state: tuple[tuple[int, int, int, int] | None, ...]
 
     @classmethod
     def at(cls, path: str) -> Self:
@@ -278,12 +285,13 @@ def _prepare_json(connection: sqlite3.Connection) -> None:
             connection.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')").close()
 
 
-def _state(path: str) -> tuple[int, int, int] | None:
+def _state(path: str) -> tuple[int, int, int, int] | None:
     try:
         status = os.stat(path)
     except OSError:  # what is wrong with a database file is for SQLite to say
         return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
+    # a time of change cannot be set back, as that of writing can
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+_PATIENCE_S = 1.0  # with a step that is being taken when all is over
+
 Step = tuple[float, Callable[[], None]]  # seconds from now, and what to do then
 
 
@@ -25,7 +27,7 @@ class Watch:
 
 
 class Watchdog:
-    """One thread for all statements of a connection; it begins with the first and ends with the process."""
+    """One thread for all statements of a connection; it begins with the first and ends with `close`."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -33,14 +35,35 @@ class Watchdog:
         self._thread: threading.Thread | None = None
         self._wakes_at = math.inf  # when the thread looks again by itself
 
+    def start(self) -> None:
+        """Have the thread ready. Raises `RuntimeError` where there is no memory for one."""
+        with self._changed:
+            self._start()
+
+    def _start(self) -> None:
+        if self._thread is None:
+            thread = threading.Thread(target=self._serve, name="watchdog", daemon=True)
+            self._thread = thread  # it looks for itself here
+            try:
+                thread.start()
+            except RuntimeError:
+                self._thread = None
+                raise
+
+    def close(self) -> None:
+        """End the thread. Another begins if there is something to watch again."""
+        with self._changed:
+            thread, self._thread = self._thread, None
+            self._changed.notify_all()
+        if thread is not None:
+            thread.join(_PATIENCE_S)
+
     @contextmanager
     def watching(self, steps: Sequence[Step]) -> Iterator[Watch]:
         """Take the steps, each at its time, until the block is left. A step must not raise."""
         watch = Watch(steps)
         with self._changed:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="watchdog", daemon=True)
-                self._thread.start()
+            self._start()
             self._watch = watch
             if watch.steps and watch.steps[0][0] < self._wakes_at:
                 self._changed.notify()  # seldom: waking a thread costs more than a short statement
@@ -53,6 +76,8 @@ class Watchdog:
     def _serve(self) -> None:
         while True:
             with self._changed:
+                if self._thread is not threading.current_thread():
+                    return
                 action = self._due()
             if action is not None:
                 action()

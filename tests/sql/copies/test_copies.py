@@ -18,9 +18,9 @@ from exspin.ledger import digest_file
 from exspin.records import Database
 from exspin.sql import copies as copies_module
 from exspin.sql.copies import CopySet, make_copies
-from exspin.sql.mentions import read_mentions
-from exspin.sql.perturb import Perturber
-from exspin.sql.source import MAX_ROWS, MOST_ROWS, read_source
+from exspin.sql.copies.mentions import read_mentions
+from exspin.sql.copies.perturb import Perturber
+from exspin.sql.copies.source import MAX_ROWS, MOST_ROWS, read_source
 
 STAGE = """
 CREATE TABLE stadium (id INTEGER PRIMARY KEY, name TEXT NOT NULL, city TEXT, capacity INTEGER CHECK (capacity > 0));
@@ -469,6 +469,22 @@ def test_what_cannot_be_copied_is_refused_with_the_reason(
     assert found.databases == ()
     assert found.refused
     assert why in found.refused
+
+
+@pytest.mark.parametrize("built", [False, True])
+def test_a_database_with_a_log_that_is_not_in_the_file_is_refused_though_copies_lie_in_the_cache(
+    built: bool, tmp_path: Path
+) -> None:
+    database = written(tmp_path, "CREATE TABLE t (a TEXT); INSERT INTO t VALUES ('x')")
+    if built:
+        assert made(database, tmp_path / "cache", count=1).refused == ""
+    with closing(sqlite3.connect(database.path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        connection.execute("INSERT INTO t VALUES ('y')")
+        connection.commit()
+        found = made(database, tmp_path / "cache", count=1)
+        assert "-wal beside it holds changes" in found.refused and found.databases == ()
 
 
 def test_a_statement_in_the_schema_that_is_no_create_is_not_run(tmp_path: Path) -> None:

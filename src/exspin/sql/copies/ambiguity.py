@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from exspin.sql.mentions import unquoted
+from exspin.sql.copies.mentions import unquoted
 from exspin.sql.ties import end_of_order, further_terms, is_order_by
 from exspin.sql.tokens import Token, significant
 

@@ -1,49 +1,40 @@
-"""`exspin link train` and `exspin link eval`. As in `cli.py`: parse, call the function of the same name, print."""
+"""`exspin link …`: the linker, which says what tables and columns a question needs."""
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from exspin.terminal import Terminal
+from exspin.cli.console import print_json, stderr, stdout
+from exspin.cli.options import AsJson, Spec
+from exspin.cli.terminal import Terminal
 
-link_app = typer.Typer(
+app = typer.Typer(
     no_args_is_help=True, help="The linker: which tables and columns a question needs."
 )
-_stdout = Console(highlight=False, emoji=False)
-_stderr = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
-
-_Spec = Annotated[
-    str,
-    typer.Option("--data", help="builtin, spider:PATH, spider-syn:PATH, bird:PATH or pairs:PATH."),
-]
-_AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
 
 
-@link_app.command("train")
+@app.command("train")
 def link_train(
-    data: _Spec,
+    data: Spec,
     output: Annotated[Path, typer.Option("-o", help="Directory to write the linker to.")],
     split: Annotated[
         str | None, typer.Option("--split", help="Learned from; without it the split of a run.")
     ] = None,
-    as_json: _AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a linker on a split's questions and golds."""
     from exspin.hints.linking import link_train as link_train_
 
-    with Terminal(_stderr) as progress:
+    with Terminal(stderr) as progress:
         linker = link_train_(data, output, split=split, progress=progress)
     told = {"linker": str(output), "digest": linker.digest, **linker.trained_on}
     if as_json:
-        _print_json(told)
+        print_json(told)
         return
-    _stdout.print(
+    stdout.print(
         "a linker from {questions} questions on {databases} databases ({unread} golds cannot be read): ".format(
             **linker.trained_on
         )
@@ -53,9 +44,9 @@ def link_train(
     )
 
 
-@link_app.command("eval")
+@app.command("eval")
 def link_eval(
-    data: _Spec,
+    data: Spec,
     split: Annotated[str, typer.Option("--split", help="A split, or several with commas.")],
     linker: Annotated[str, typer.Option("--linker", help="gold, lexical or learned.")] = "learned",
     model: Annotated[
@@ -68,12 +59,12 @@ def link_eval(
         float | None,
         typer.Option("--mass", help="Keep this share of the probability, not k1 and k2 items."),
     ] = None,
-    as_json: _AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure how often a linker keeps all that the gold uses."""
     from exspin.hints.linking import link_eval as link_eval_
 
-    with Terminal(_stderr) as progress:
+    with Terminal(stderr) as progress:
         found = link_eval_(
             data,
             split,
@@ -85,19 +76,15 @@ def link_eval(
             progress=progress,
         )
     if as_json:
-        _print_json(found.to_json())
+        print_json(found.to_json())
         return
 
     def percent(rate: float | None) -> str:
         return "none" if rate is None else f"{100 * rate:.2f} %"
 
-    _stdout.print(
+    stdout.print(
         f"{found.n} questions: all tables kept {percent(found.table_recall)}, "
         f"all columns {percent(found.column_recall)}, values found {percent(found.value_recall)}; "
         f"{percent(found.columns_kept)} of the columns are kept",
         soft_wrap=True,
     )
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n")

@@ -7,8 +7,12 @@ is our own.
 
 A copy depends on the database's content, the seed, its number and what the golds of the database mention, and is
 byte-identical for the same of these. It lies in a cache directory under a digest of them, never beside the user's data,
-and is written whole or not at all. Building runs in a process of its own (`copying.py`) with bounds on rows, memory,
+and is written whole or not at all. Building runs in a process of its own (`building.py`) with bounds on rows, memory,
 file size and time; a database that cannot be copied is answered with the reason. SQLite alone.
+
+    mentions   what golds say of values             perturb    rows of a copy (with observed, values, rowmaker)
+    source     a database nobody trusts → rows      building   the process that writes copies
+    ambiguity  does a query have several right answers on a copy
 """
 
 from __future__ import annotations
@@ -28,15 +32,16 @@ from pathlib import Path
 from exspin.errors import ConfigError
 from exspin.ledger import digest_file, digest_json, read_json, unwritable, write_json
 from exspin.records import Database
-from exspin.sql.mentions import Mentions, read_mentions
+from exspin.sql.copies.mentions import Mentions, read_mentions
 
 GENERATOR = 1  # another number for other copies from the same inputs
 MOST_COPIES = 100
 BUILD_S = 60.0  # of processor time for ten copies of one database
 _PATIENCE = 10  # times as long by the clock: a busy machine is no reason to refuse
 MEMORY_MB = 1024  # of the building process
-_PACKAGE_ROOT = str(Path(__file__).parents[2])
-_BUILD = "import sys; sys.path.insert(0, sys.argv[1]); from exspin.sql.copying import main; main()"
+_PACKAGE_ROOT = str(Path(__file__).parents[3])
+_LOGS = ("-wal", "-journal")
+_BUILD = "import sys; sys.path.insert(0, sys.argv[1]); from exspin.sql.copies.building import main; main()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +130,15 @@ class _Build:
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._deadline = 0.0
+        self._unseen = ""
 
     def start(self) -> None:
         """Begin to build what is not there yet."""
+        # Neither the digest of the file nor a connection that takes it for immutable would see what these hold.
+        logs = [self.database.path.with_name(self.database.path.name + end) for end in _LOGS]
+        self._unseen = next((log.name for log in logs if log.exists() and log.stat().st_size), "")
+        if self._unseen:
+            return
         missing = [number for number in range(self.count) if not self._whole(number)]
         if not missing:
             return
@@ -153,6 +164,8 @@ class _Build:
     def finish(self) -> CopySet:
         """Wait for the building process and give what there is."""
         refused = self._wait() if self._process else ""
+        if self._unseen:
+            refused = f"{self._unseen} beside it holds changes that are not in the file yet"
         if refused:
             return CopySet(refused=refused)
         records = [read_json(self._record(number)) for number in range(self.count)]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from exspin.sql.mentions import ColumnName, Mentions
+from exspin.sql.copies.mentions import ColumnName, Mentions
 from exspin.sql.schema import always_quoted, open_read_only
 
 Row = tuple[Any, ...]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exspin.sql.mentions import Mentions, read_mentions
+from exspin.sql.copies.mentions import Mentions, read_mentions
 
 CONDITIONS = {
     "SELECT a FROM t WHERE age > 30": [("t", "age", ">", 30)],

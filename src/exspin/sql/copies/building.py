@@ -2,7 +2,7 @@
 
 The original's CREATE statements run again in the copy under an authorizer that lets them create tables, indexes and
 views and nothing else: no trigger is carried over, no view is executed, no module is loaded. A copy is written to a
-temporary file, its foreign keys are checked, and it is renamed into place. The parent (`copies.py`) ends this process
+temporary file, its foreign keys are checked, and it is renamed into place. The parent (the package itself) ends this process
 when it takes too long; process limits bound memory and file size. Standard library only.
 """
 
@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from exspin.ledger import digest_file, sync_directory
+from exspin.sql.copies.mentions import Mentions
+from exspin.sql.copies.perturb import Perturber
+from exspin.sql.copies.source import Refused, Row, Source, Table, read_source
 from exspin.sql.engines.confine import limit_process
-from exspin.sql.mentions import Mentions
-from exspin.sql.perturb import Perturber
 from exspin.sql.schema import always_quoted, open_read_only
-from exspin.sql.source import Refused, Row, Source, Table, read_source
 
 _FILE_BYTES = 128_000_000
 _CREATES = frozenset(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from exspin.sql.values import Dice, Sampler
+from exspin.sql.copies.values import Dice, Sampler
 
 
 def sampler(

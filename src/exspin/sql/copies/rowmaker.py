@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from exspin.sql.observed import Model
-from exspin.sql.source import Link, Row
-from exspin.sql.values import Dice, Weighted, holds
+from exspin.sql.copies.observed import Model
+from exspin.sql.copies.source import Link, Row
+from exspin.sql.copies.values import Dice, Weighted, holds
 
 _KEPT_CELL_SHARE = 0.35  # of the cells of a new row: those of the row it is modelled on
 _TRIES = 25  # for one row

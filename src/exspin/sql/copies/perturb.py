@@ -14,11 +14,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from exspin.sql.mentions import ColumnName, Condition
-from exspin.sql.observed import Column, Model, find_dependencies, invented, stays_unique
-from exspin.sql.rowmaker import RowMaker
-from exspin.sql.source import Link, Row, Source, Table, key_of
-from exspin.sql.values import Dice, Sampler
+from exspin.sql.copies.mentions import ColumnName, Condition
+from exspin.sql.copies.observed import Column, Model, find_dependencies, invented, stays_unique
+from exspin.sql.copies.rowmaker import RowMaker
+from exspin.sql.copies.source import Link, Row, Source, Table, key_of
+from exspin.sql.copies.values import Dice, Sampler
 
 _PASSES = 8  # along references from kept rows to the rows they need
 _LEAST_ROWS = 12  # a copy's tables vary around the original's size, or around this

@@ -1,4 +1,4 @@
-"""Scores and audits as tables for people. What programs read is `to_json` of the same things."""
+"""Scores, audits and rounds as tables for people. What programs read is `to_json` of the same things."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from exspin.records import Outcome
 
 if TYPE_CHECKING:
     from exspin.auditing import Audit
+    from exspin.reporting import Summary
     from exspin.scoring import Part, Score, Scores
 
 
@@ -123,6 +124,35 @@ def print_audit(out: Console, audit: Audit, directory: Path | None) -> None:
         soft_wrap=True,
         markup=False,
     )
+
+
+def print_rounds(out: Console, summary: Summary) -> None:
+    """Scores of every round, in points of a hundred; a line fits 80 columns, which is what a log has."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for heading in ("round", "split"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("scored", "EX", "95 %", "against SFT", "fixed", "broke", "p"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in summary.table():
+        low, high = row.ci95
+        against = ["", "", "", ""]
+        if row.diff is not None and row.diff_ci95 is not None:
+            down, up = row.diff_ci95
+            against = [
+                f"{100 * row.diff:+.1f} ({100 * down:+.1f}, {100 * up:+.1f})",
+                str(row.fixed),
+                str(row.broke),
+                f"{row.p:.3f}",
+            ]
+        table.add_row(
+            f"{row.round} SFT" if row.round == 0 else str(row.round),
+            row.split,
+            str(row.scored),
+            f"{100 * row.ex:.1f}",
+            f"{100 * low:.1f}–{100 * high:.1f}",
+            *against,
+        )
+    out.print(table)
 
 
 _COUNTS: Mapping[str, str] = {

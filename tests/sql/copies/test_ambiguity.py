@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from exspin.sql.ambiguity import variants
+from exspin.sql.copies.ambiguity import variants
 
 SCRIPT = """
 CREATE TABLE singer (id INTEGER PRIMARY KEY, name TEXT, country TEXT, age INTEGER);
@@ -66,6 +66,34 @@ def test_every_variant_is_written_out() -> None:
         "SELECT a, b FROM t x ORDER BY a, 1, 2 LIMIT 1",
         "SELECT a, b FROM t x ORDER BY a, 1 DESC, 2 DESC LIMIT 1",
     ]
+
+
+def test_ties_are_broken_by_the_columns_of_the_select_that_orders() -> None:
+    """Of a product both sides are one column; where a * hides how many there are, the first."""
+    for columns, terms in (
+        ("a * 2, b", ", 1, 2"),
+        ("*, b", ", 1"),
+        ("t.*", ", 1"),
+        ("max(a, b)", ", 1"),
+    ):
+        assert (
+            variants(f"SELECT {columns} FROM t ORDER BY a", {})[0]
+            == f"SELECT {columns} FROM t ORDER BY a{terms}"
+        )
+    nested = "SELECT a FROM (VALUES (1), (2) ORDER BY 1)"
+    assert variants(nested, {})[0] == "SELECT a FROM (VALUES (1), (2) ORDER BY 1, 1)"
+    assert variants("SELECT group_concat(a ORDER BY b) FROM t", {}) == []
+
+
+def test_only_what_is_named_as_a_table_is_read_backwards() -> None:
+    """A column may be called like a table."""
+    t, u = (f"(SELECT * FROM {name} ORDER BY rowid DESC LIMIT -1) AS {name}" for name in "tu")
+    for sql in (
+        "SELECT u, t FROM {t}, {u}",
+        "SELECT (SELECT a FROM {t}), max(b, u) FROM {u}",
+        "SELECT a FROM {t} WHERE a IN (1, u) GROUP BY a, u",
+    ):
+        assert variants(sql.format(t="t", u="u"), {"t", "u"}) == [sql.format(t=t, u=u)]
 
 
 @pytest.mark.parametrize(

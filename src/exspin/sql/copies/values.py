@@ -17,7 +17,7 @@ from itertools import accumulate
 from math import isfinite
 from typing import Any, TypeVar
 
-from exspin.sql.mentions import Value, number_of
+from exspin.sql.copies.mentions import Value, number_of
 
 T = TypeVar("T")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d:\d\d)?")

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from exspin.sql.source import Link, Row, Table
-from exspin.sql.values import Sampler
+from exspin.sql.copies.source import Link, Row, Table
+from exspin.sql.copies.values import Sampler
 
 MOST_COMPARED = 60  # columns of a table; in wider ones no dependencies are looked for
 _CHANCE = 0.01  # a dependency more likely than this to be an accident is no dependency
