@@ -26,8 +26,8 @@ from exspin.sql.schema import always_quoted, one_line, read_schema
 from exspin.sql.server_login import login_and_connect
 from exspin.sql.server_rows import digest_rows
 
-COLUMN_S = 60.0
-DATABASE_S = 900.0
+COLUMN_S = 300.0  # with the time that whoever takes the values needs
+DATABASE_S = 1800.0
 _CHUNK_ROWS = 1000
 _NOT_TEXT = re.compile(r"BYTEA|BLOB|BINARY|VARBINARY|BIT\b|GEOMETRY|POINT|POLYGON|LINESTRING", re.I)
 

@@ -109,7 +109,7 @@ def test_a_column_that_takes_too_long_is_left(
     if stage.kind == "sqlite":
         monkeypatch.setattr("exspin.sql.distinct.COLUMN_WORK", 10_000)
     elif stage.kind == "duckdb":
-        monkeypatch.setattr("exspin.sql.duckdb_distinct.COLUMN_S", 0.0)
+        monkeypatch.setattr("exspin.sql.duckdb_distinct.DATABASE_S", 0.0)
     else:
         monkeypatch.setattr("exspin.sql.server_distinct.DATABASE_S", 0.0)
     with open_reader(stage.database) as reader, pytest.raises(Unread, match="more than"):
