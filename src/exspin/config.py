@@ -80,7 +80,7 @@ class PromptConfig(_Section):
         "learned", description="who says what a question needs; learned: trained by the run"
     )
     keep: Share | tuple[Count, Count] = Field(
-        0.99,
+        0.98,
         description="what is kept: so many items that they hold this share of the linker's probability, or "
         "[tables, columns of each]",
     )

@@ -20,8 +20,8 @@ from exspin.sql.engines.duckdb import Failure, open_read_only
 from exspin.sql.engines.watchdog import Watchdog
 from exspin.sql.schema import always_quoted, one_line, read_schema
 
-COLUMN_S = 60.0
-DATABASE_S = 600.0
+COLUMN_S = 300.0  # with the time that whoever takes the values needs
+DATABASE_S = 1800.0
 _MEMORY_MB = 1024
 _CHUNK_ROWS = 2048
 _PLAIN = """SELECT table_name, column_name FROM duckdb_columns() WHERE database_name = current_database()
@@ -85,12 +85,14 @@ class DuckDBReader:
         )
 
     def distinct_values(self, table: str, column: str, limit: int) -> Iterator[str]:
+        if self._left_s <= 0:
+            raise Unread(f"more than {DATABASE_S:g} seconds for all columns")
         name = always_quoted(column)
         query = (
             f"SELECT DISTINCT left(CAST({name} AS VARCHAR), {LONGEST + 1}) FROM main.{always_quoted(table)} "
             f"WHERE {name} IS NOT NULL LIMIT {limit + 1:d}"
         )
-        seconds = max(0.0, min(COLUMN_S, self._left_s))
+        seconds = min(COLUMN_S, self._left_s)
         begun = time.monotonic()
         try:
             with self._watchdog.watching([(seconds, self._connection.interrupt)]):

@@ -4,18 +4,15 @@ Read with the login of the statements, behind the same checks and the server's o
 views, what the login may not read, bytes, and columns that are computed when read. DISTINCT compares bytes, whatever the
 collation, so that no spelling is taken for another.
 
-**The digest** is what a server can tell cheaply. Of a table up to 8 MB it is a checksum of its rows. Of a larger one, what the
-server counts: of PostgreSQL the file, its size and the rows ever written, changed and deleted (which it counts up to a second
-late, and forgets in a crash); of MySQL the size and the time of the last change (which it forgets when it restarts). It is asked
-for once, on opening: what changes while values are read makes no error and another digest the next time.
+The digest is what `server_rows.py` can tell cheaply. It is asked for once, on opening: what changes while values are read
+makes no error and another digest the next time.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, Self
 
@@ -27,10 +24,10 @@ from exspin.sql.engines import Limits
 from exspin.sql.engines.login import Lost, alone, cannot_reach
 from exspin.sql.schema import always_quoted, one_line, read_schema
 from exspin.sql.server_login import login_and_connect
+from exspin.sql.server_rows import digest_rows
 
-COLUMN_S = 60.0
-DATABASE_S = 900.0
-SMALL_BYTES = 8 << 20  # a table up to this size is summed up row by row
+COLUMN_S = 300.0  # with the time that whoever takes the values needs
+DATABASE_S = 1800.0
 _CHUNK_ROWS = 1000
 _NOT_TEXT = re.compile(r"BYTEA|BLOB|BINARY|VARBINARY|BIT\b|GEOMETRY|POINT|POLYGON|LINESTRING", re.I)
 
@@ -45,6 +42,7 @@ class ServerReader:
     """Reads one database of a server; the time of all its columns together is bounded."""
 
     def __init__(self, database: Database, allow_privileged: bool) -> None:
+        self._database = database
         self._schema = read_schema(database, 0, allow_privileged=allow_privileged)
         self._left_s = DATABASE_S
         self._login, connect = login_and_connect(database)
@@ -67,14 +65,8 @@ class ServerReader:
 
     @cached_property
     def _digest(self) -> str:
-        names = [table.name for table in self._schema.tables if not table.view]
-        try:
-            states = self._states(names)
-        except self._failures as error:
-            told = self._login.tell(error)
-        else:
-            return digest_json([self._login.shown, self._schema.digest, states])
-        raise DatabaseError(f"{self._login.shown}: its state cannot be read ({told})")
+        rows = digest_rows(self._database, self._schema)
+        return digest_json([self._login.shown, self._schema.digest, rows])
 
     def columns(self) -> tuple[tuple[str, str], ...]:
         try:
@@ -115,10 +107,6 @@ class ServerReader:
     def _failures(self) -> tuple[type[Exception], ...]:
         raise NotImplementedError
 
-    def _states(self, tables: Sequence[str]) -> list[list[Any]]:
-        """For each table, what tells one state of it from another, as JSON can hold it."""
-        raise NotImplementedError
-
     def _computed(self) -> Iterator[tuple[str, str]]:
         """(table, column) of those that are computed when read."""
         raise NotImplementedError
@@ -127,33 +115,12 @@ class ServerReader:
         raise NotImplementedError
 
 
-def _plain(row: Sequence[Any]) -> list[Any]:
-    return [None if value is None else str(value) for value in row]
-
-
 class PostgreSQLReader(ServerReader):
     @property
     def _failures(self) -> tuple[type[Exception], ...]:
         import psycopg
 
         return (psycopg.Error,)
-
-    def _states(self, tables: Sequence[str]) -> list[list[Any]]:
-        counted = self._connection.execute(_PG_COUNTED).fetchall()
-        by_name = {row[0]: row[1:] for row in counted}
-        return [self._state(name, by_name.get(name)) for name in tables]
-
-    def _state(self, name: str, counted: Sequence[Any] | None) -> list[Any]:
-        if counted is not None and counted[0] <= SMALL_BYTES:
-            query = (
-                "SELECT count(*), coalesce(sum(pg_catalog.hashtextextended(t::text, 0)), 0) "
-                f"FROM {always_quoted(name)} AS t"
-            )
-            try:
-                return [name, *_plain(self._connection.execute(query).fetchone())]
-            except self._failures:  # some of its columns are not ours to read
-                pass
-        return [name, *_plain(counted or ())]
 
     def _computed(self) -> Iterator[tuple[str, str]]:
         if self._connection.info.server_version >= 180_000:  # before, all were stored
@@ -177,11 +144,6 @@ class PostgreSQLReader(ServerReader):
         return {"size": _CHUNK_ROWS} if psycopg.capabilities.has_stream_chunked() else {}
 
 
-_PG_COUNTED = """SELECT c.relname, pg_catalog.pg_relation_size(c.oid), c.relfilenode,
-    pg_catalog.pg_stat_get_tuples_inserted(c.oid), pg_catalog.pg_stat_get_tuples_updated(c.oid),
-    pg_catalog.pg_stat_get_tuples_deleted(c.oid) FROM pg_catalog.pg_class c
-    WHERE c.relnamespace = pg_catalog.to_regnamespace(pg_catalog.quote_ident(pg_catalog.current_schema()))
-    AND c.relkind IN ('r', 'p')"""
 _PG_COMPUTED = """SELECT c.relname, a.attname FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class c ON c.oid = a.attrelid
     WHERE c.relnamespace = pg_catalog.to_regnamespace(pg_catalog.quote_ident(pg_catalog.current_schema()))
     AND a.attgenerated = 'v'"""
@@ -193,17 +155,6 @@ class MySQLReader(ServerReader):
         import pymysql
 
         return (pymysql.Error, OSError)
-
-    def _states(self, tables: Sequence[str]) -> list[list[Any]]:
-        with suppress(*self._failures):  # MySQL 8 keeps old figures for a day
-            self._rows("SET SESSION information_schema_stats_expiry = 0")
-        counted = {row[0]: row[1:] for row in self._rows(_MY_COUNTED)}
-        return [self._state(name, counted.get(name)) for name in tables]
-
-    def _state(self, name: str, counted: Sequence[Any] | None) -> list[Any]:
-        if counted is not None and (counted[0] or 0) <= SMALL_BYTES:
-            return [name, *_plain(self._rows(f"CHECKSUM TABLE {_ticked(name)}")[0][1:])]
-        return [name, *_plain(counted or ())]
 
     def _computed(self) -> Iterator[tuple[str, str]]:
         yield from self._rows(_MY_COMPUTED)
@@ -228,8 +179,6 @@ class MySQLReader(ServerReader):
             return list(cursor.fetchall())
 
 
-_MY_COUNTED = """SELECT TABLE_NAME, DATA_LENGTH, CREATE_TIME, UPDATE_TIME FROM information_schema.TABLES
-    WHERE TABLE_SCHEMA = DATABASE() AND TABLE_TYPE = 'BASE TABLE'"""
 _MY_COMPUTED = """SELECT TABLE_NAME, COLUMN_NAME FROM information_schema.COLUMNS
     WHERE TABLE_SCHEMA = DATABASE() AND EXTRA LIKE '%VIRTUAL%'"""
 

@@ -109,7 +109,7 @@ def test_a_column_that_takes_too_long_is_left(
     if stage.kind == "sqlite":
         monkeypatch.setattr("exspin.sql.distinct.COLUMN_WORK", 10_000)
     elif stage.kind == "duckdb":
-        monkeypatch.setattr("exspin.sql.duckdb_distinct.COLUMN_S", 0.0)
+        monkeypatch.setattr("exspin.sql.duckdb_distinct.DATABASE_S", 0.0)
     else:
         monkeypatch.setattr("exspin.sql.server_distinct.DATABASE_S", 0.0)
     with open_reader(stage.database) as reader, pytest.raises(Unread, match="more than"):
@@ -130,34 +130,6 @@ def test_the_digest_tells_states_apart(
         assert eventually(lambda: digest() != before)
     finally:
         write(stage, "UPDATE singer SET name = 'Ada' WHERE id = 1")
-
-
-@pytest.mark.parametrize("small", [True, False])
-def test_the_digest_of_large_tables_tells_states_apart(
-    server_stage: Stage,
-    eventually: Callable[[Callable[[], bool]], bool],
-    monkeypatch: pytest.MonkeyPatch,
-    small: bool,
-) -> None:
-    """By what the server counts; it may take it a second to have counted."""
-    if not small:
-        monkeypatch.setattr("exspin.sql.server_distinct.SMALL_BYTES", -1)
-
-    def digest() -> str:
-        with open_reader(server_stage.database) as reader:
-            return reader.digest()
-
-    before = digest()
-    write(server_stage, "CREATE TABLE grows (x INTEGER)")
-    try:
-        if server_stage.kind == "postgresql":
-            write(server_stage, f"GRANT SELECT ON grows TO {NAME}")
-        created = digest()
-        assert created != before
-        write(server_stage, "INSERT INTO grows VALUES (1)")
-        assert eventually(lambda: digest() != created)
-    finally:
-        write(server_stage, "DROP TABLE grows")
 
 
 def test_questions_find_values_of_every_engine(odd: Stage, tmp_path: Path) -> None:
