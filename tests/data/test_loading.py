@@ -118,7 +118,7 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 36864\
         (b"", "empty (0 bytes)"),
         (b"<!DOCTYPE html>\n<title>404</title>", "web page"),
         (LFS, "Git LFS pointer"),
-        (b"PK\x03\x04....", "compressed"),
+        (b"PK\x03\x04....", "ZIP archive"),
         (b"hello, world\n" * 20, "not an SQLite database"),
         (b"SQLite format 3\0", "cut off"),
     ],

@@ -137,7 +137,7 @@ def what_it_is(head: bytes) -> str:
     if head.startswith(b"SQLite format 3\0"):
         return "is an SQLite database"
     if head.startswith(b"PK\x03\x04"):
-        return "is a ZIP archive or a workbook; unpack it, or save the sheet as CSV"
+        return "is a ZIP archive (or a workbook, to be saved as CSV); unpack it"
     if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")):
         return "is a compressed file; unpack it"
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
