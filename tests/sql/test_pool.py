@@ -447,3 +447,35 @@ def test_the_parent_does_not_grow(database: Database) -> None:
         executor.judge([Job(database, rows.format(0), rows.format(n)) for n in range(1, 1500)])
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 20_000  # KiB; the results come to 200 MB
+
+
+@pytest.mark.parametrize("caller", ["judge", "probe"])
+def test_a_parent_that_looks_while_a_database_is_opened_does_not_sleep_through_the_statement(
+    caller: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening has half a minute, the statement after it 0.3 s: the first look of each message finds the half minute."""
+    real = WorkerProcess.overdue_at.fget
+    send = WorkerProcess.send
+    assert real
+    opening: set[WorkerProcess] = set()
+
+    def noted(worker: WorkerProcess, message: dict[str, Any]) -> None:
+        send(worker, message)
+        opening.add(worker)
+
+    def due(worker: WorkerProcess) -> float:
+        if worker in opening:
+            opening.remove(worker)
+            return time.monotonic() + 30
+        return real(worker)
+
+    monkeypatch.setattr(WorkerProcess, "send", noted)
+    monkeypatch.setattr(WorkerProcess, "overdue_at", property(due))
+    limits = Limits(timeout_s=0.3)
+    if caller == "probe":
+        (found,) = probe_golds([(database, STUCK)], limits=limits, workers=1)
+        assert (found.outcome, found.detail) == (Outcome.TIMEOUT, "killed")
+    else:
+        with Executor(limits, workers=1) as executor:
+            (judged,) = executor.judge([Job(database, "SELECT 1", STUCK)])
+        assert judged == Judgement(Outcome.TIMEOUT, "killed")

@@ -248,8 +248,8 @@ class _Round:
             self._executor._worker(place, kind)  # they start at the same time
         with selectors.DefaultSelector() as selector:
             while self._hand_out(selector):
-                due = min(batch.worker.overdue_at for batch in self._busy.values())
-                selector.select(max(0.0, due - time.monotonic()))
+                look_at = min(batch.worker.look_at for batch in self._busy.values())
+                selector.select(max(0.0, look_at - time.monotonic()))
                 for place, batch in list(self._busy.items()):
                     worker = batch.worker
                     done = yield from self._take(batch)

@@ -160,8 +160,8 @@ def _work(
                 busy[worker] = batch
                 worker.send(_message(batch, comparator, alone))
                 selector.register(worker.answers, selectors.EVENT_READ)
-            first_due = min(worker.overdue_at for worker in busy)
-            selector.select(max(0.0, first_due - time.monotonic()))
+            look_at = min(worker.look_at for worker in busy)
+            selector.select(max(0.0, look_at - time.monotonic()))
             for worker, batch in list(busy.items()):
                 through = yield from _take(worker, batch)
                 if not through and not worker.lost and not worker.overdue:

@@ -85,6 +85,12 @@ class WorkerProcess:
         return self._desk.busy().due
 
     @property
+    def look_at(self) -> float:
+        """When to look at it again, at the latest. What it does now, as opening a database, may have more time than the
+        statement that follows; who slept until that was over would let the statement run as long."""
+        return min(self.overdue_at, time.monotonic() + self._limits.patience_s)
+
+    @property
     def overdue(self) -> bool:
         return time.monotonic() >= self.overdue_at
 

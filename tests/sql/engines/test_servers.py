@@ -31,7 +31,7 @@ SLOW = {
     "postgresql": "SELECT pg_sleep(50)",
     "mysql": "SELECT count(*) FROM many a, many b, many c, many d",
 }
-NAMES = "SELECT name FROM singer"
+NAMES = "SELECT name FROM singer ORDER BY id"
 
 
 @pytest.fixture
