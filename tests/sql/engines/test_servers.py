@@ -31,7 +31,7 @@ SLOW = {
     "postgresql": "SELECT pg_sleep(50)",
     "mysql": "SELECT count(*) FROM many a, many b, many c, many d",
 }
-NAMES = "SELECT name FROM singer ORDER BY id"
+NAMES = "SELECT name FROM singer"
 
 
 @pytest.fixture
@@ -111,7 +111,8 @@ def test_the_sql_that_is_printed_makes_a_login_that_is_accepted(
         for step in steps:
             server_stage.admin(step)
         database = Database("stage", server_stage.url(user=reader, password="choose%20one"))
-        assert executor.run(database, NAMES).rows == (("Ada",), ("Bo",), ("Cy",))
+        found = executor.run(database, NAMES).rows  # in any order: another test may have moved rows
+        assert sorted(found) == [("Ada",), ("Bo",), ("Cy",)]
         assert [table.name for table in read_schema(database).tables] == [
             "concert",
             "many",
