@@ -375,9 +375,12 @@ def test_sft_after_kill_9_ends_with_the_same_bits(world, tmp_path):
     assert files(tmp_path / "whole") == files(tmp_path / "killed")
 
 
-def test_muon_is_the_one_of_torch() -> None:
-    """All matrices of a shape at once, tall ones turned; `torch.optim.Muon` takes them one by one."""
+def test_muon_is_the_one_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All matrices of a shape at once, tall ones turned; `torch.optim.Muon` takes them one by one, in bfloat16."""
+    from exspin.train import optimizer as optimizer_module
     from exspin.train.optimizer import Muon
+
+    monkeypatch.setattr(optimizer_module, "_working_dtype", lambda _: torch.bfloat16)
 
     torch.manual_seed(0)
     shapes = [(16, 16), (16, 16), (40, 16), (16, 40)]
