@@ -17,7 +17,7 @@ from pathlib import Path
 from exspin.data.rows import Row, what_it_is
 from exspin.errors import DatabaseError, DataError
 from exspin.records import Database
-from exspin.sql.schema import open_read_only
+from exspin.sql.schema import open_read_only, unfinished_log
 
 MAGIC = b"SQLite format 3\0"
 DUCKDB_MAGIC = b"DUCK"  # behind a checksum of eight bytes
@@ -85,13 +85,11 @@ def check_sqlite(path: Path, cure: str = "") -> None:
         raise DatabaseError(
             f"{path}: is cut off ({size:,} of {max(expected, 512):,} bytes); {cure}"
         )
-    for suffix in ("-wal", "-journal"):
-        log = path.with_name(path.name + suffix)
-        if log.exists() and log.stat().st_size:
-            raise DatabaseError(
-                f"{path}: holds changes that are not finished ({log.name} beside it); "
-                'open it once with sqlite3 and run "PRAGMA journal_mode = DELETE"'
-            )
+    if log := unfinished_log(path):
+        raise DatabaseError(
+            f"{path}: holds changes that are not finished ({log.name} beside it); "
+            'open it once with sqlite3 and run "PRAGMA journal_mode = DELETE"'
+        )
     try:
         with closing(open_read_only(path)) as connection:
             (tables,) = connection.execute(

@@ -126,6 +126,12 @@ def open_read_only(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def unfinished_log(path: Path) -> Path | None:
+    """The log beside an SQLite file with changes that are not in the file yet, which an immutable connection does not see."""
+    logs = (path.with_name(path.name + suffix) for suffix in ("-wal", "-journal"))
+    return next((log for log in logs if log.exists() and log.stat().st_size), None)
+
+
 def one_line(text: str, limit: int | None = None) -> str:
     """Text on one line without control characters; past `limit` characters it is cut and ends in "..."."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -1,10 +1,11 @@
 """What a server can cheaply tell of its rows, as one digest: whether a database is still the one that a run began with.
 
 Others may write to a server at any time, and reading all of it may take hours. So of each table that the login may read:
-how many rows there are, up to a hundred thousand; the content of those that come first, up to twenty thousand; and, where
-there are more and a primary key, of the thousand with the highest keys, where new rows usually are. The server digests
-them itself. Not seen are changes in the middle of a large table; views are other tables' rows and passed over. What takes
-longer than a statement may is noted as unread.
+how many rows there are, up to a hundred thousand; the content of all of them, up to twenty thousand; of a larger table
+with a primary key, that of as many with the lowest keys, and of the thousand with the highest, where new rows usually
+are. The server digests them itself. Without a key nothing says which rows come first, and they would be others the next
+time: there only the number counts. Not seen are changes in the middle of a large table; views are other tables' rows and
+passed over. What takes longer than a statement may is noted as unread.
 """
 
 from __future__ import annotations
@@ -53,10 +54,12 @@ def _told(connection: Connection, kind: str, table: Table) -> Iterator[str]:
 
     count = ask("count(*)", f"SELECT 1 FROM {source} LIMIT {COUNTED + 1}")
     yield count
-    yield ask(digest, f"SELECT {listed} FROM {source} LIMIT {READ}")
-    if table.primary_key and count.isdigit() and int(count) > READ:
-        latest = ", ".join(f"{quote(name)} DESC" for name in table.primary_key)
-        yield ask(digest, f"SELECT {listed} FROM {source} ORDER BY {latest} LIMIT {LATEST}")
+    if count.isdigit() and int(count) <= READ:
+        yield ask(digest, f"SELECT {listed} FROM {source} LIMIT {READ}")
+    elif table.primary_key:
+        for direction, rows in (("ASC", READ), ("DESC", LATEST)):
+            order = ", ".join(f"{quote(name)} {direction}" for name in table.primary_key)
+            yield ask(digest, f"SELECT {listed} FROM {source} ORDER BY {order} LIMIT {rows}")
 
 
 def _digest(kind: str, columns: Sequence[str]) -> str:

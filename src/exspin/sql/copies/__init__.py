@@ -33,6 +33,7 @@ from exspin.errors import ConfigError
 from exspin.ledger import digest_file, digest_json, read_json, unwritable, write_json
 from exspin.records import Database
 from exspin.sql.copies.mentions import Mentions, read_mentions
+from exspin.sql.schema import unfinished_log
 
 GENERATOR = 1  # another number for other copies from the same inputs
 MOST_COPIES = 100
@@ -40,7 +41,6 @@ BUILD_S = 60.0  # of processor time for ten copies of one database
 _PATIENCE = 10  # times as long by the clock: a busy machine is no reason to refuse
 MEMORY_MB = 1024  # of the building process
 _PACKAGE_ROOT = str(Path(__file__).parents[3])
-_LOGS = ("-wal", "-journal")
 _BUILD = "import sys; sys.path.insert(0, sys.argv[1]); from exspin.sql.copies.building import main; main()"
 
 
@@ -130,13 +130,12 @@ class _Build:
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._deadline = 0.0
-        self._unseen = ""
+        self._unseen: Path | None = None
 
     def start(self) -> None:
         """Begin to build what is not there yet."""
-        # Neither the digest of the file nor a connection that takes it for immutable would see what these hold.
-        logs = [self.database.path.with_name(self.database.path.name + end) for end in _LOGS]
-        self._unseen = next((log.name for log in logs if log.exists() and log.stat().st_size), "")
+        # Neither the digest of the file nor a connection that takes it for immutable would see what a log holds.
+        self._unseen = unfinished_log(self.database.path)
         if self._unseen:
             return
         missing = [number for number in range(self.count) if not self._whole(number)]
@@ -165,7 +164,7 @@ class _Build:
         """Wait for the building process and give what there is."""
         refused = self._wait() if self._process else ""
         if self._unseen:
-            refused = f"{self._unseen} beside it holds changes that are not in the file yet"
+            refused = f"{self._unseen.name} beside it holds changes that are not in the file yet"
         if refused:
             return CopySet(refused=refused)
         records = [read_json(self._record(number)) for number in range(self.count)]
