@@ -115,6 +115,7 @@ def test_a_start_that_was_killed_at_once_is_no_other_thing(tmp_path: Path) -> No
     (tmp_path / "run" / ".lock").touch()
     (tmp_path / "run" / "config.yaml.tmp").write_text("half")
     started(tmp_path / "run")
+    assert (tmp_path / "run" / "config.yaml").read_text() != "half"
 
 
 def test_what_can_be_refused_at_once(tmp_path: Path) -> None:

@@ -43,10 +43,12 @@ def test_questions_with_gold_and_their_databases(small_spider: Path, tmp_path: P
 
 def test_every_gold_of_the_export_runs_on_the_database_beside_it(tmp_path: Path) -> None:
     export("builtin", "test-unseen", tmp_path / "out")
+    found = 0
     for row in rows(tmp_path / "out" / "test-unseen.jsonl")[:40]:
         path = tmp_path / "out" / "databases" / f"{row['db_id']}.sqlite"
         with closing(sqlite3.connect(path)) as connection:
-            connection.execute(str(row["query"])).fetchall()
+            found += bool(connection.execute(str(row["query"])).fetchall())
+    assert found >= 38  # 95 % of the golds return rows
 
 
 def test_several_splits_each_have_their_file(small_spider: Path, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_what_may_end_is_a_query_for_sqlite(database: Database) -> None:
     connection = sqlite3.connect(database.path)
     for case in CASES:
         if case["is"] == "query":
-            connection.execute(f"EXPLAIN {case['text']}")
+            assert connection.execute(f"EXPLAIN {case['text']}").fetchall(), case["text"]
     connection.close()
 
 
